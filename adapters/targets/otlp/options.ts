@@ -1,0 +1,27 @@
+/** What a site file says of an OTLP receiver. Defaults and names follow the OTLP exporter specification. */
+import { duration } from "#profiles/schema.ts";
+import { z } from "zod";
+
+export const otlpOptions = z.strictObject({
+  endpoint: z
+    .string()
+    .regex(/^https?:\/\/[^\s/]+/, "expected a URL such as https://otel.plant.example:4317")
+    .describe("URL of the receiver; https means TLS. For HTTP, /v1/metrics and /v1/logs are appended."),
+  protocol: z
+    .enum(["grpc", "http/protobuf", "http/json"])
+    .optional()
+    .describe("Default: http/protobuf where the port is 4318, else grpc."),
+  headers: z.record(z.string().regex(/^[A-Za-z0-9-_.]+$/), z.string()).default({}).describe("Sent with each request; tokens as ${env:NAME} or ${file:PATH}."),
+  compression: z.enum(["gzip", "none"]).default("gzip"),
+  timeout: duration.default(10_000).describe("Wait for an answer. Default: 10s."),
+  tls: z
+    .strictObject({
+      ca: z.string().optional().describe("PEM file of the authority that signed the receiver's certificate. Default: the system's."),
+      certificate: z.string().optional().describe("PEM file of our certificate (mTLS)."),
+      private_key: z.string().optional().describe("PEM file of our private key (mTLS)."),
+      server_name: z.string().optional().describe("Name to expect in the receiver's certificate."),
+    })
+    .default({}),
+});
+
+export type OtlpOptions = z.output<typeof otlpOptions>;
