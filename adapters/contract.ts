@@ -7,9 +7,11 @@
  * live in the agent; an adapter connects, reads or delivers once, and says how it went.
  */
 import type { Point } from "#profiles/schema.ts";
+import type { Attributes, Series } from "#profiles/series.ts";
 import type { Frame } from "./frame.ts";
 
-export type Attributes = Readonly<Record<string, string | number | boolean>>;
+// A series follows from a profile's point alone, so it is defined there.
+export type { Attributes, Series };
 
 /** Wall time and monotonic time, and the only timers there are: tests put a virtual one in its place. */
 export interface Clock {
@@ -29,25 +31,6 @@ export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
-}
-
-/** What one point of a device is to every later stage: its meaning, without its address. */
-export interface Series {
-  readonly name: string;
-  readonly metric: string;
-  /** UCUM, case sensitive. */
-  readonly unit: string;
-  readonly description: string;
-  readonly kind: "gauge" | "counter" | "state" | "text";
-  /** Which column carries the value: `Frame.ints`, `Frame.doubles` or `Frame.texts`. */
-  readonly value: "int" | "double" | "text";
-  /** A counter that only ever goes up (apart from resets and rollovers). */
-  readonly monotonic: boolean;
-  readonly attributes: Attributes;
-  /** kind `state`: the name of each code. */
-  readonly states?: readonly (readonly [code: number, name: string])[];
-  /** kind `state` over a bit field: the name of each bit, bit 0 the least significant. */
-  readonly flags?: readonly (readonly [bit: number, name: string])[];
 }
 
 /** Where readings come from. Immutable: a changed device gets a new one. Its identity is a cache key. */
