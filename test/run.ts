@@ -105,11 +105,18 @@ for (const name of named.length > 0 ? named : ["unit"]) {
   if (suite === undefined) fail(`no suite named ${name}`);
   const all = filesOf(name, suite);
   if (all.length < suite.files_min) {
-    fail(`suite ${name}: ${all.length} test files found, at least ${suite.files_min} expected: is the glob in test/run.ts right?`);
+    fail(
+      `suite ${name}: ${all.length} test files found, at least ${suite.files_min} expected: is the glob in test/run.ts right?`,
+    );
   }
   const files = all.filter((file) => filters.length === 0 || filters.some((part) => file.includes(part)));
   if (files.length === 0) fail(`suite ${name}: no test file matches ${filters.join(" or ") || "it"}`);
-  exitCode = (await run(files.map((file) => relative(ROOT, resolve(ROOT, file))), suite, options)) || exitCode;
+  exitCode =
+    (await run(
+      files.map((file) => relative(ROOT, resolve(ROOT, file))),
+      suite,
+      options,
+    )) || exitCode;
   const left = survivors();
   for (const { pid, command } of left) {
     process.stderr.write(`left behind by suite ${name}: process ${pid}: ${command}\n`);

@@ -49,15 +49,27 @@ function advice(facts) {
   if (fit === 0) return null;
   if (facts.packaged && !facts.linked) {
     return (
-      head + "\nThe right one is in node_modules, but npm" + (oldNpm ? " " + facts.npm : " before 11") +
-      " did not link it. Run\n" + npm11 + ci
+      head +
+      "\nThe right one is in node_modules, but npm" +
+      (oldNpm ? " " + facts.npm : " before 11") +
+      " did not link it. Run\n" +
+      npm11 +
+      ci
     );
   }
-  if (facts.packaged) return head + "\nThe right one is linked as node_modules/.bin/node: start it through npm or npx.\n";
+  if (facts.packaged)
+    return head + "\nThe right one is linked as node_modules/.bin/node: start it through npm or npx.\n";
   return (
-    head + "\n" + (fit > 0 ? "From Node 26.4 on, serial ports do not work (serialport 13).\n" : "") +
-    "None came with the lockfile for " + facts.platform + "-" + facts.arch +
-    " (or optional dependencies were left out). Install Node 24, or on Linux run\n" + (oldNpm ? npm11 : "") + ci
+    head +
+    "\n" +
+    (fit > 0 ? "From Node 26.4 on, serial ports do not work (serialport 13).\n" : "") +
+    "None came with the lockfile for " +
+    facts.platform +
+    "-" +
+    facts.arch +
+    " (or optional dependencies were left out). Install Node 24, or on Linux run\n" +
+    (oldNpm ? npm11 : "") +
+    ci
   );
 }
 

@@ -17,9 +17,17 @@ const fine = {
 
 describe("guard", () => {
   test("compares versions by number, not by text", () => {
-    const verdicts = ["v8.17.0", "v20.20.2", "v24.9.0", "v24.19.9", "v24.20.0", "v24.100.0", "v25.0.0", "v26.0.0", "v100.0.0"].map(
-      (version) => guard.compare(version, fine.engines),
-    );
+    const verdicts = [
+      "v8.17.0",
+      "v20.20.2",
+      "v24.9.0",
+      "v24.19.9",
+      "v24.20.0",
+      "v24.100.0",
+      "v25.0.0",
+      "v26.0.0",
+      "v100.0.0",
+    ].map((version) => guard.compare(version, fine.engines));
     assert.deepEqual(verdicts, [-1, -1, -1, -1, 0, 0, 0, 1, 1]);
   });
 
@@ -41,7 +49,14 @@ describe("guard", () => {
   });
 
   test("says that no Node came along for this machine", () => {
-    const text = guard.advice({ ...fine, version: "v22.1.0", platform: "darwin", arch: "arm64", packaged: false, linked: false });
+    const text = guard.advice({
+      ...fine,
+      version: "v22.1.0",
+      platform: "darwin",
+      arch: "arm64",
+      packaged: false,
+      linked: false,
+    });
     assert.match(text ?? "", /None came with the lockfile for darwin-arm64.*Install Node 24/s);
   });
 
@@ -51,7 +66,9 @@ describe("guard", () => {
   });
 
   test("lets this checkout run, silently", () => {
-    const run = spawnSync(process.execPath, [fileURLToPath(new URL("guard.cjs", import.meta.url))], { encoding: "utf8" });
+    const run = spawnSync(process.execPath, [fileURLToPath(new URL("guard.cjs", import.meta.url))], {
+      encoding: "utf8",
+    });
     assert.deepEqual([run.status, run.stdout, run.stderr], [0, "", ""]);
   });
 });

@@ -17,7 +17,7 @@ const text = guard.advice(facts);
 const node = guard.nodeOfLockfile(guard.ROOT);
 
 if (text === null) {
-  import("./main.ts");
+  void import("./main.ts");
 } else if (facts.installed && node !== null && node !== process.execPath) {
   const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" });
   // Ctrl-C reaches the child by itself (one process group); a second SIGINT would read as impatience.

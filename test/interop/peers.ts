@@ -72,7 +72,9 @@ function environment(): typeof found {
 /** The versions that requirements.txt pins. */
 function pinned(): Map<string, string> {
   const lines = readFileSync(join(HERE, "requirements.txt"), "utf8").split("\n");
-  return new Map(lines.flatMap((line) => (/^[a-z]/i.test(line) ? [line.trim().toLowerCase().split("==") as [string, string]] : [])));
+  return new Map(
+    lines.flatMap((line) => (/^[a-z]/i.test(line) ? [line.trim().toLowerCase().split("==") as [string, string]] : [])),
+  );
 }
 
 /**
@@ -102,7 +104,11 @@ export async function freePort(): Promise<number> {
 }
 
 /** Starts a script of this folder, waits until it is ready, and ends it with the test `t`. */
-export async function startPeer(t: Pick<TestContext, "after">, script: string, args: readonly string[] = []): Promise<Peer> {
+export async function startPeer(
+  t: Pick<TestContext, "after">,
+  script: string,
+  args: readonly string[] = [],
+): Promise<Peer> {
   const python = environment()?.python;
   assert(python !== undefined, "no Python for peers: guard the test with { skip: missing(...) }");
   const child = spawn(python, ["-u", join(HERE, script), ...args], { stdio: ["pipe", "pipe", "pipe"] });
