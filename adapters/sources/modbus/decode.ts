@@ -224,7 +224,10 @@ function wideRun(fields: readonly Field[], row: number): Decode {
       else if (field.width > 0) {
         finish(field, Number(BigInt.asUintN(field.width, pattern >> BigInt(field.shift))), view, base, frame, at);
       } else if (
-        field.column === "int" && field.scale_at < 0 && Number.isInteger(field.scale) && Number.isInteger(field.offset)
+        field.column === "int" &&
+        field.scale_at < 0 &&
+        Number.isInteger(field.scale) &&
+        Number.isInteger(field.offset)
       ) {
         const value = exact * BigInt(field.scale) + BigInt(field.offset);
         if (BigInt.asIntN(64, value) === value) {
@@ -253,7 +256,8 @@ function checkedRun(fields: readonly Field[], row: number): Decode {
       if (field.width > 0) {
         const mask = field.width === 32 ? 0xffff_ffff : (1 << field.width) - 1;
         finish(field, ((raw >>> field.shift) & mask) >>> 0, view, base, frame, at);
-      } else if (Number.isFinite(raw)) finish(field, field.type === "bool" && raw !== 0 ? 1 : raw, view, base, frame, at);
+      } else if (Number.isFinite(raw))
+        finish(field, field.type === "bool" && raw !== 0 ? 1 : raw, view, base, frame, at);
       else reject(frame, at, field.type === "bcd16" || field.type === "bcd32" ? INVALID_BCD : NAN);
     }
   };

@@ -157,14 +157,16 @@ function rawSentinel(type: WireType, value: number): number | null {
 }
 
 /**
- * A 64-bit sentinel. YAML numbers are doubles: 2^64 - 1 and 2^63 - 1 arrive as 2^64 and 2^63, and no
- * device can send those, so they mean their neighbour below.
+ * A 64-bit sentinel, as the numbers that it may mean. YAML numbers are doubles: 2^64 - 1 arrives as
+ * 2^64, which no device can send, and 2^63 - 1 as 2^63, which is also how the pattern 0x8000... is
+ * written; a signed type takes both for it.
  */
-function wideSentinel(type: WireType, value: number): bigint | null {
-  if (!Number.isInteger(value)) return null;
-  let exact = BigInt(value);
-  if (exact === 1n << 64n || (exact === 1n << 63n && type === "s64")) exact -= 1n;
-  return type === "s64" ? BigInt.asIntN(64, exact) : BigInt.asUintN(64, exact);
+function wideSentinels(type: WireType, value: number): readonly bigint[] {
+  if (!Number.isInteger(value)) return [];
+  const exact = BigInt(value);
+  if (exact === 1n << 64n) return [type === "s64" ? -1n : exact - 1n];
+  if (type === "u64") return [BigInt.asUintN(64, exact)];
+  return exact === 1n << 63n ? [exact - 1n, -exact] : [BigInt.asIntN(64, exact)];
 }
 
 /** Compiles one point of a read. `order` is the device's; the point's own goes before it. */
@@ -179,14 +181,13 @@ export function fieldOf(
   const own = point.order ?? order;
   const wide = point.type === "u64" || point.type === "s64";
   const sentinels: Sentinel[] = [];
-  const wideSentinels: { raw: bigint; quality: Quality }[] = [];
+  const exact: { raw: bigint; quality: Quality }[] = [];
   for (const given of point.sentinels ?? []) {
     const { value, reason } = typeof given === "object" ? given : { value: given, reason: "sentinel" };
     const quality = bad(reason);
     if (value === "nan") sentinels.push({ raw: Number.NaN, quality });
     else if (wide) {
-      const raw = wideSentinel(point.type, value);
-      if (raw !== null) wideSentinels.push({ raw, quality });
+      for (const raw of wideSentinels(point.type, value)) exact.push({ raw, quality });
     } else {
       const raw = bitArea ? value : rawSentinel(point.type, value);
       if (raw !== null) sentinels.push({ raw, quality });
@@ -210,8 +211,9 @@ export function fieldOf(
     low: point.range?.[0] ?? Number.NEGATIVE_INFINITY,
     high: point.range?.[1] ?? Number.POSITIVE_INFINITY,
     sentinels,
-    wide_sentinels: wideSentinels,
-    states: point.kind === "state" && point.states !== undefined ? new Set(Object.keys(point.states).map(Number)) : null,
+    wide_sentinels: exact,
+    states:
+      point.kind === "state" && point.states !== undefined ? new Set(Object.keys(point.states).map(Number)) : null,
     length: (point.length ?? 1) * 2,
     read: readerOf(point.type, own),
   };

@@ -20,38 +20,70 @@ const shape = (reads: readonly Read[]) => reads.map((read) => [read.function_cod
 describe("plan", () => {
   test("neighbours share a read, small holes are read along", () => {
     assert.deepEqual(shape(plan([{ address: 0 }, { address: 17, type: "f32" }])), [[3, 0, 19]]);
-    assert.deepEqual(shape(plan([{ address: 0 }, { address: 18 }])), [[3, 0, 1], [3, 18, 1]]);
+    assert.deepEqual(shape(plan([{ address: 0 }, { address: 18 }])), [
+      [3, 0, 1],
+      [3, 18, 1],
+    ]);
   });
   test("areas are read apart, coils count bits", () => {
     const reads = plan([
-      { address: 0 }, { address: 0, area: "input" }, { address: 5, area: "coil", type: "bool" },
-      { address: 200, area: "coil", type: "bool" }, { address: 3, area: "discrete", type: "bool" },
+      { address: 0 },
+      { address: 0, area: "input" },
+      { address: 5, area: "coil", type: "bool" },
+      { address: 200, area: "coil", type: "bool" },
+      { address: 3, area: "discrete", type: "bool" },
     ]);
-    assert.deepEqual(shape(reads), [[3, 0, 1], [4, 0, 1], [1, 5, 196], [2, 3, 1]]);
+    assert.deepEqual(shape(reads), [
+      [3, 0, 1],
+      [4, 0, 1],
+      [1, 5, 196],
+      [2, 3, 1],
+    ]);
   });
   test("a value is never parted, nor from its scale register", () => {
-    assert.deepEqual(shape(plan([{ address: 0 }, { address: 9, type: "f32" }], { registers_max: 10 })), [[3, 0, 1], [3, 9, 2]]);
+    assert.deepEqual(shape(plan([{ address: 0 }, { address: 9, type: "f32" }], { registers_max: 10 })), [
+      [3, 0, 1],
+      [3, 9, 2],
+    ]);
     const reads = plan([{ address: 2, scale_register: 40 }, { address: 39 }], { gap_registers_max: 0 });
     assert.deepEqual(shape(reads), [[3, 2, 39]]);
   });
   test("forbidden ranges part reads", () => {
-    assert.deepEqual(shape(plan([{ address: 0 }, { address: 4 }], { forbidden: [[2, 3]] })), [[3, 0, 1], [3, 4, 1]]);
+    assert.deepEqual(shape(plan([{ address: 0 }, { address: 4 }], { forbidden: [[2, 3]] })), [
+      [3, 0, 1],
+      [3, 4, 1],
+    ]);
   });
   test("a read-alone range is one block of exactly its length", () => {
     const reads = plan(
-      [{ address: 64001 }, { address: 64002, type: "string", length: 10, kind: "text" }, { address: 64000 }, { address: 64028 }],
+      [
+        { address: 64001 },
+        { address: 64002, type: "string", length: 10, kind: "text" },
+        { address: 64000 },
+        { address: 64028 },
+      ],
       { alone: [[64001, 64027]], registers_max: 20 },
     );
-    assert.deepEqual(shape(reads), [[3, 64000, 1], [3, 64001, 27], [3, 64028, 1]]);
+    assert.deepEqual(shape(reads), [
+      [3, 64000, 1],
+      [3, 64001, 27],
+      [3, 64028, 1],
+    ]);
   });
   test("among plans of fewest reads, the one that reads least", () => {
     // Taking 14 along with 0-5 would also be two reads, and eight registers more.
-    const given = [...[0, 1, 2, 3, 4, 5], 14, ...[16, 17, 18, 19, 20]].map((address) => ({ address }));
-    assert.deepEqual(shape(plan(given, { registers_max: 15 })), [[3, 0, 6], [3, 14, 7]]);
+    const given = [0, 1, 2, 3, 4, 5, 14, 16, 17, 18, 19, 20].map((address) => ({ address }));
+    assert.deepEqual(shape(plan(given, { registers_max: 15 })), [
+      [3, 0, 6],
+      [3, 14, 7],
+    ]);
   });
   test("what no read can serve is a fault of the configuration that names the point", () => {
     const fails = (given: Record<string, unknown>, limits: Partial<Limits>, message: RegExp) =>
-      assert.throws(() => plan([given], limits), (error) => error instanceof LinesideError && error.code === "config" && message.test(error.message));
+      assert.throws(
+        () => plan([given], limits),
+        (error) => error instanceof LinesideError && error.code === "config" && message.test(error.message),
+      );
     fails({ name: "energy", address: 0, type: "f64" }, { registers_max: 2 }, /energy.*4 registers.*2/);
     fails({ name: "id", address: 5 }, { forbidden: [[5, 6]] }, /id.*forbidden/);
     fails({ name: "id", address: 4, type: "u32" }, { alone: [[5, 6]] }, /id.*alone/);
@@ -71,9 +103,15 @@ describe("split", () => {
     const [read] = planReads(points, points.keys(), limitsOf({}));
     assert.ok(read);
     const halves = splitRead(points, read);
-    assert.deepEqual(halves && shape(halves), [[3, 0, 3], [3, 9, 1]]);
+    assert.deepEqual(halves && shape(halves), [
+      [3, 0, 3],
+      [3, 9, 1],
+    ]);
     const quarters = halves && splitRead(points, halves[0]);
-    assert.deepEqual(quarters && shape(quarters), [[3, 0, 1], [3, 1, 2]]);
+    assert.deepEqual(quarters && shape(quarters), [
+      [3, 0, 1],
+      [3, 1, 2],
+    ]);
     assert.equal(halves && splitRead(points, halves[1]), null);
   });
   test("bits of one register and exact blocks stay together", () => {
@@ -99,10 +137,18 @@ const small = fc.record({
 });
 
 /** Points that no forbidden range touches, and the limits. */
-function build(given: typeof small extends fc.Arbitrary<infer T> ? T : never): { points: ModbusPoint[]; limits: Limits } {
+function build(given: typeof small extends fc.Arbitrary<infer T> ? T : never): {
+  points: ModbusPoint[];
+  limits: Limits;
+} {
   const forbidden = given.forbidden.map(([first, more]) => [first, first + more] as const);
   const points = given.points
-    .map(({ address, type, reach }, i) => point({ address, type, ...(reach === null || address + reach < 0 ? {} : { scale_register: address + reach }) }, i))
+    .map(({ address, type, reach }, i) =>
+      point(
+        { address, type, ...(reach === null || address + reach < 0 ? {} : { scale_register: address + reach }) },
+        i,
+      ),
+    )
     .filter((p) => {
       const span = spanOf(p);
       return !forbidden.some(([first, last]) => span.first <= last && span.last >= first);
@@ -157,7 +203,10 @@ function checkReads(points: readonly ModbusPoint[], reads: readonly Read[], limi
     const inside = read.points.flatMap((index) => points[index] ?? []);
     const last = read.address + read.count - 1;
     assert.ok(read.count <= limits.registers_max);
-    assert.ok(inside.every((p) => spanOf(p).first >= read.address && spanOf(p).last <= last), "values are not parted");
+    assert.ok(
+      inside.every((p) => spanOf(p).first >= read.address && spanOf(p).last <= last),
+      "values are not parted",
+    );
     assert.ok(mayShare(inside, limits), "rules are kept");
     assert.equal(Math.min(...inside.map((p) => spanOf(p).first)), read.address, "nothing needless before");
     assert.equal(Math.max(...inside.map((p) => spanOf(p).last)), last, "nothing needless after");
@@ -178,7 +227,10 @@ describe("properties", () => {
   });
   test("the same for hundreds of points", () => {
     const many = fc.record({
-      points: fc.array(fc.record({ address: fc.nat(2000), type: types, reach: fc.constant(null) }), { minLength: 1, maxLength: 300 }),
+      points: fc.array(fc.record({ address: fc.nat(2000), type: types, reach: fc.constant(null) }), {
+        minLength: 1,
+        maxLength: 300,
+      }),
       registers_max: fc.integer({ min: 8, max: 125 }),
       gap_registers_max: fc.nat(40),
       forbidden: fc.array(fc.tuple(fc.nat(2000), fc.nat(20)), { maxLength: 6 }),
@@ -203,7 +255,7 @@ describe("properties", () => {
             else for (const half of halves) part(half);
           };
           part(read);
-          assert.deepEqual(leaves.flatMap((leaf) => leaf.points).toSorted(), read.points.toSorted());
+          assert.deepEqual(new Set(leaves.flatMap((leaf) => leaf.points)), new Set(read.points));
         }
       }),
       { numRuns: 200 },

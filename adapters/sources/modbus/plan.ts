@@ -13,8 +13,15 @@
 import type { ModbusPoint } from "#profiles/schema.ts";
 import { LinesideError } from "../../contract.ts";
 import {
-  type Area, checkPoint, FUNCTION_OF, isBitArea, PROTOCOL_BITS_MAX, PROTOCOL_REGISTERS_MAX, type ReadFunction,
-  type Span, spanOf,
+  type Area,
+  checkPoint,
+  FUNCTION_OF,
+  isBitArea,
+  PROTOCOL_BITS_MAX,
+  PROTOCOL_REGISTERS_MAX,
+  type ReadFunction,
+  type Span,
+  spanOf,
 } from "./types.ts";
 
 export type AddressRange = readonly [first: number, last: number];
@@ -202,13 +209,18 @@ function tightestWindows(items: readonly Item[], max: number, gap: number): Item
       const windows = before.windows + 1;
       const registers = before.registers + length;
       const known = best[i + 1];
-      if (known === undefined || windows < known.windows || (windows === known.windows && registers < known.registers)) {
+      if (
+        known === undefined ||
+        windows < known.windows ||
+        (windows === known.windows && registers < known.registers)
+      ) {
         best[i + 1] = { windows, registers, from };
       }
     }
   }
   const runs: Item[][] = [];
-  for (let end = items.length; end > 0; end = best[end]?.from ?? 0) runs.unshift(items.slice(best[end]?.from ?? 0, end));
+  for (let end = items.length; end > 0; end = best[end]?.from ?? 0)
+    runs.unshift(items.slice(best[end]?.from ?? 0, end));
   return runs;
 }
 

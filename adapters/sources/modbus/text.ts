@@ -28,7 +28,11 @@ export function textOf(bytes: Uint8Array): string | null {
 
 /** Fields whose series is a text: strings, and the digits of any other type. */
 export function textRun(fields: readonly Field[], row: number): Decode {
-  const last = fields.map((field) => ({ bytes: new Uint8Array(field.length), text: "" as string | null, known: false }));
+  const last = fields.map((field) => ({
+    bytes: new Uint8Array(field.length),
+    text: "" as string | null,
+    known: false,
+  }));
   return (view, base, frame) => {
     const { texts } = frame;
     if (texts === null) return;

@@ -17,15 +17,37 @@ export const PROTOCOL_BITS_MAX = 2000;
 export const isBitArea = (area: Area): boolean => area === "coil" || area === "discrete";
 
 const REGISTERS: Readonly<Record<Exclude<WireType, "string">, number>> = {
-  bool: 1, u8: 1, u16: 1, s16: 1, bcd16: 1,
-  u24: 2, u32: 2, s32: 2, f32: 2, bcd32: 2,
-  u64: 4, s64: 4, f64: 4,
+  bool: 1,
+  u8: 1,
+  u16: 1,
+  s16: 1,
+  bcd16: 1,
+  u24: 2,
+  u32: 2,
+  s32: 2,
+  f32: 2,
+  bcd32: 2,
+  u64: 4,
+  s64: 4,
+  f64: 4,
 };
 
 /** Bits of the integer that a type carries; 0 for what is no integer. */
 export const INTEGER_BITS: Readonly<Record<WireType, number>> = {
-  bool: 16, u8: 8, u16: 16, s16: 16, u24: 24, u32: 32, s32: 32, u64: 64, s64: 64,
-  f32: 0, f64: 0, bcd16: 0, bcd32: 0, string: 0,
+  bool: 16,
+  u8: 8,
+  u16: 16,
+  s16: 16,
+  u24: 24,
+  u32: 32,
+  s32: 32,
+  u64: 64,
+  s64: 64,
+  f32: 0,
+  f64: 0,
+  bcd16: 0,
+  bcd32: 0,
+  string: 0,
 };
 
 /** Registers that the value alone takes; 1 (a bit) in the bit areas. */

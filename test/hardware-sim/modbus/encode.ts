@@ -17,7 +17,10 @@ export function rawBytes(type: WireType, raw: number | bigint | string, register
   if (type === "f32") view.setFloat32(0, Number(raw));
   else if (type === "f64") view.setFloat64(0, Number(raw));
   else if (type === "bcd16" || type === "bcd32") {
-    const digits = Math.abs(Math.round(Number(raw))).toString().slice(-bytes.length * 2).padStart(bytes.length * 2, "0");
+    const digits = Math.abs(Math.round(Number(raw)))
+      .toString()
+      .slice(-bytes.length * 2)
+      .padStart(bytes.length * 2, "0");
     bytes.set(Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)));
   } else {
     let rest = BigInt.asUintN(bytes.length * 8, typeof raw === "bigint" ? raw : BigInt(Math.round(Number(raw))));
@@ -42,8 +45,15 @@ export function inOrder(bytes: Uint8Array, type: WireType, order: WordOrder): Ui
 }
 
 const LIMITS: Partial<Record<WireType, readonly [number, number]>> = {
-  bool: [0, 1], u8: [0, 0xff], u16: [0, 0xffff], s16: [-0x8000, 0x7fff], u24: [0, 0xff_ffff],
-  u32: [0, 0xffff_ffff], s32: [-0x8000_0000, 0x7fff_ffff], bcd16: [0, 9999], bcd32: [0, 99_999_999],
+  bool: [0, 1],
+  u8: [0, 0xff],
+  u16: [0, 0xffff],
+  s16: [-0x8000, 0x7fff],
+  u24: [0, 0xff_ffff],
+  u32: [0, 0xffff_ffff],
+  s32: [-0x8000_0000, 0x7fff_ffff],
+  bcd16: [0, 9999],
+  bcd32: [0, 99_999_999],
 };
 
 /** The raw number a device would send for an engineering value: unscaled, rounded, within its type. */
