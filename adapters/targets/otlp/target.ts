@@ -1,5 +1,132 @@
-import { type AdapterContext, LinesideError, type Target } from "../../contract.ts";
+/**
+ * OTLP target: a batch becomes at most two requests, metrics and then logs.
+ *
+ *   Batch ─▶ map/encode (pure) ─▶ bytes ─▶ transport (gRPC or HTTP) ─▶ Outcome of each ─▶ one Outcome
+ *
+ * Where one request was taken and the other has to be sent again, the batch remembers it: the same
+ * Batch object, given again, sends only what is missing.
+ */
+import { type AdapterContext, type Batch, LinesideError, type Outcome, type Target } from "../../contract.ts";
+import { type Encoder, jsonEncoder, protobufEncoder, type Signal } from "./map/encode.ts";
+import type { OtlpOptions } from "./options.ts";
+import { GrpcTransport } from "./transport/grpc.ts";
+import { HttpTransport } from "./transport/http.ts";
+import { readTls } from "./transport/tls.ts";
+import { REQUEST_BYTES_MAX, type Transport } from "./transport/transport.ts";
 
-export async function createTarget(_options: never, _context: AdapterContext): Promise<Target> {
-  throw new LinesideError("config", "this target is not built yet");
+/** The same warning of a receiver is logged once in so long. */
+const WARN_EVERY_MS = 60_000;
+
+type Delivered = Extract<Outcome, { kind: "delivered" }>;
+/** What will not change by sending again. */
+type Settled = Delivered | Extract<Outcome, { kind: "refused" }>;
+/** `empty`: the batch has nothing for that signal. */
+type Progress = Partial<Record<Signal, Settled | "empty">>;
+
+/** Throws LinesideError `config` where a file that `options.tls` names cannot be used. */
+export async function createTarget(options: OtlpOptions, context: AdapterContext): Promise<Target> {
+  const endpoint = new URL(options.endpoint);
+  const protocol = options.protocol ?? (endpoint.port === "4318" ? "http/protobuf" : "grpc");
+  const tls = await readTls(options.tls, options.endpoint);
+  const encoding = { quality_attributes: options.quality_attributes, bytes_max: REQUEST_BYTES_MAX };
+  const encoder = protocol === "http/json" ? jsonEncoder(encoding) : protobufEncoder(encoding);
+  const common = { clock: context.clock, endpoint, headers: options.headers, timeout_ms: options.timeout, tls };
+  if (protocol === "grpc") {
+    if (options.compression === "zstd") {
+      throw new LinesideError("config", "otlp: compression zstd needs protocol http/protobuf or http/json; gRPC has gzip or none");
+    }
+    return new OtlpTarget(encoder, new GrpcTransport({ ...common, gzip: options.compression === "gzip" }), context);
+  }
+  const { compression } = options;
+  return new OtlpTarget(encoder, new HttpTransport({ ...common, compression, content_type: encoder.content_type }), context);
+}
+
+class OtlpTarget implements Target {
+  readonly #encoder: Encoder;
+  readonly #transport: Transport;
+  readonly #context: AdapterContext;
+  readonly #closing = new AbortController();
+  readonly #progress = new WeakMap<Batch, Progress>();
+  #last: Promise<unknown> = Promise.resolve();
+  #warned = "";
+  #warned_ms = 0;
+
+  constructor(encoder: Encoder, transport: Transport, context: AdapterContext) {
+    this.#encoder = encoder;
+    this.#transport = transport;
+    this.#context = context;
+  }
+
+  /** One at a time: a second call waits for the first, for they encode into the same memory. */
+  deliver(batch: Batch, signal: AbortSignal): Promise<Outcome> {
+    const outcome = this.#last.then(() => this.#deliver(batch, signal));
+    this.#last = outcome.catch(() => {});
+    return outcome;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#last;
+    await this.#transport.close();
+  }
+
+  async #deliver(batch: Batch, signal: AbortSignal): Promise<Outcome> {
+    const abort = AbortSignal.any([signal, this.#closing.signal]);
+    let progress = this.#progress.get(batch);
+    if (!progress) this.#progress.set(batch, (progress = {}));
+    for (const name of ["metrics", "logs"] as const) {
+      if (progress[name] !== undefined) continue;
+      if (abort.aborted) return { kind: "retry", reason: "aborted" };
+      const body = this.#encoder.encode(name, batch);
+      if (body === "too_large") return { kind: "too_large", reason: `${name} request above ${REQUEST_BYTES_MAX} bytes` };
+      if (body === null) {
+        progress[name] = "empty";
+        continue;
+      }
+      const { outcome, whole } = await this.#transport.send(name, body, abort);
+      if (!whole) this.#encoder.forget();
+      if (outcome.kind === "retry" || outcome.kind === "too_large") return { ...outcome, reason: `${name}: ${outcome.reason}` };
+      progress[name] = outcome;
+    }
+    const outcome = combined(batch, progress);
+    if (outcome.kind === "delivered" && outcome.reason !== undefined) this.#warn(outcome);
+    return outcome;
+  }
+
+  #warn(outcome: Delivered): void {
+    const { clock, log } = this.#context;
+    const reason = outcome.reason ?? "";
+    const now_ms = clock.monotonic_ms();
+    if (reason === this.#warned && now_ms - this.#warned_ms < WARN_EVERY_MS) return;
+    this.#warned = reason;
+    this.#warned_ms = now_ms;
+    log.warn({ rejected: outcome.rejected, reason }, "the receiver did not take everything");
+  }
+}
+
+/** Both requests are settled: what became of the batch as a whole. */
+function combined(batch: Batch, { metrics = "empty", logs = "empty" }: Progress): Outcome {
+  if (metrics === "empty" && logs === "empty") return { kind: "delivered", rejected: 0 };
+  if (metrics === "empty") return logs === "empty" ? { kind: "delivered", rejected: 0 } : named("logs", logs);
+  // The numbers are what matters: refused, the whole batch goes where refused batches are kept.
+  if (metrics.kind === "refused" || logs === "empty") return named("metrics", metrics);
+  // A receiver of metrics alone must not cost them: the texts are counted as rejected.
+  const rejected_logs = logs.kind === "refused" ? textReadings(batch) : logs.rejected;
+  const reasons = [named("metrics", metrics).reason, named("logs", logs).reason].filter((reason) => reason !== undefined);
+  const rejected = Math.min(metrics.rejected + rejected_logs, batch.readings);
+  return reasons.length === 0 ? { kind: "delivered", rejected } : { kind: "delivered", rejected, reason: reasons.join("; ") };
+}
+
+function named(name: Signal, outcome: Settled): Settled {
+  return outcome.reason === undefined ? outcome : { ...outcome, reason: `${name}: ${outcome.reason}` };
+}
+
+function textReadings(batch: Batch): number {
+  let texts = 0;
+  for (const { descriptor, frame } of batch.frames) {
+    for (let row = 0; row < frame.count; row++) {
+      if (descriptor.series[frame.points[row] ?? -1]?.value === "text") texts++;
+    }
+  }
+  return texts;
 }
