@@ -3,9 +3,12 @@ import { describe, test } from "node:test";
 import { modbusPoint, opcuaPoint, serialPoint } from "./schema.ts";
 import { seriesOf } from "./series.ts";
 
-const modbus = (point: object) => seriesOf("modbus", { ...modbusPoint.parse({ name: "p", address: 0, ...point }), every: 1000 });
-const opcua = (point: object) => seriesOf("opcua", { ...opcuaPoint.parse({ name: "p", address: "i=1", ...point }), every: 1000 });
-const serial = (point: object) => seriesOf("serial", { ...serialPoint.parse({ name: "p", address: "m.g", ...point }), every: 1000 });
+const modbus = (point: object) =>
+  seriesOf("modbus", { ...modbusPoint.parse({ name: "p", address: 0, ...point }), every: 1000 });
+const opcua = (point: object) =>
+  seriesOf("opcua", { ...opcuaPoint.parse({ name: "p", address: "i=1", ...point }), every: 1000 });
+const serial = (point: object) =>
+  seriesOf("serial", { ...serialPoint.parse({ name: "p", address: "m.g", ...point }), every: 1000 });
 
 describe("seriesOf", () => {
   test("an integer on the wire stays one, unless scaling may make it a fraction", () => {
@@ -28,8 +31,14 @@ describe("seriesOf", () => {
   test("names are the point's own, the metric falls back to the name", () => {
     const series = modbus({ name: "voltage_l1", unit: "V", attributes: { phase: "L1" } });
     assert.deepEqual(series, {
-      name: "voltage_l1", metric: "voltage_l1", unit: "V", description: "", kind: "gauge",
-      value: "int", monotonic: false, attributes: { phase: "L1" },
+      name: "voltage_l1",
+      metric: "voltage_l1",
+      unit: "V",
+      description: "",
+      kind: "gauge",
+      value: "int",
+      monotonic: false,
+      attributes: { phase: "L1" },
     });
     assert.equal(modbus({ metric: "electrical.voltage" }).metric, "electrical.voltage");
   });
@@ -42,7 +51,14 @@ describe("seriesOf", () => {
 
   test("codes are numbers, in their order, whichever way they are written", () => {
     const series = modbus({ kind: "state", states: { "0x10": "fault", "-1": "unknown", "2": "run" } });
-    assert.deepEqual(series.states, [[-1, "unknown"], [2, "run"], [16, "fault"]]);
-    assert.deepEqual(modbus({ kind: "state", flags: { 3: "alarm", 0: "ready" } }).flags, [[0, "ready"], [3, "alarm"]]);
+    assert.deepEqual(series.states, [
+      [-1, "unknown"],
+      [2, "run"],
+      [16, "fault"],
+    ]);
+    assert.deepEqual(modbus({ kind: "state", flags: { 3: "alarm", 0: "ready" } }).flags, [
+      [0, "ready"],
+      [3, "alarm"],
+    ]);
   });
 });

@@ -84,7 +84,8 @@ export function quantityOf(unit: string, words: string): Quantity {
   if (unit === "1" && has("factor", "cos_phi")) return { ...usual, centre: 0.93, swing: 0.05 };
   if (unit === "%" && has("humidity")) return { ...usual, centre: 45, swing: 5 };
   if (has("setpoint", "target", "limit", "nominal", "rated")) return { ...usual, swing: 0 };
-  if (unit.endsWith("V") && has("line_to_line", "l1-l2", "l2-l3", "l3-l1", "l1_l2", "l2_l3", "l3_l1")) return times(1.732);
+  if (unit.endsWith("V") && has("line_to_line", "l1-l2", "l2-l3", "l3-l1", "l1_l2", "l2_l3", "l3_l1"))
+    return times(1.732);
   if (unit.endsWith("V") && has("dc")) return times(2.6);
   if (unit === "Cel" && has("ambient", "room", "cabinet")) return { ...usual, centre: 24, swing: 1.5 };
   if (unit.endsWith("A") && has("neutral", "leak", "residual")) return times(0.05);

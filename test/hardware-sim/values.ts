@@ -64,9 +64,17 @@ interface Wire {
 }
 
 const LIMITS: Readonly<Record<string, readonly [number, number]>> = {
-  bool: [0, 1], u8: [0, 0xff], u16: [0, 0xffff], s16: [-0x8000, 0x7fff], u24: [0, 0xff_ffff],
-  u32: [0, 0xffff_ffff], s32: [-0x8000_0000, 0x7fff_ffff], bcd16: [0, 9999], bcd32: [0, 99_999_999],
-  u64: [0, Number.MAX_SAFE_INTEGER], s64: [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+  bool: [0, 1],
+  u8: [0, 0xff],
+  u16: [0, 0xffff],
+  s16: [-0x8000, 0x7fff],
+  u24: [0, 0xff_ffff],
+  u32: [0, 0xffff_ffff],
+  s32: [-0x8000_0000, 0x7fff_ffff],
+  bcd16: [0, 9999],
+  bcd32: [0, 99_999_999],
+  u64: [0, Number.MAX_SAFE_INTEGER],
+  s64: [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
   i64: [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
 };
 
@@ -135,7 +143,11 @@ function digits(value: number, wire: Wire, decimals: number, low: number, high: 
 function wave(seed: number, time_us: number): number {
   const turns = (time_us / 1e6) * 2 * Math.PI;
   const phase = fraction(seed) * 2 * Math.PI;
-  return 0.2 * Math.sin(turns / 7.3 + phase) + 0.3 * Math.sin(turns / 41 + 2 * phase) + 0.5 * Math.sin(turns / 307 + 3 * phase);
+  return (
+    0.2 * Math.sin(turns / 7.3 + phase) +
+    0.3 * Math.sin(turns / 41 + 2 * phase) +
+    0.5 * Math.sin(turns / 307 + 3 * phase)
+  );
 }
 
 function counterValue(point: Point, series: Series, wire: Wire, words: string, seed: number): Value {

@@ -41,8 +41,8 @@ const UNREAD_BYTES_MAX = 65_536;
 const require = createRequire(import.meta.url);
 
 function openPair(): Pair {
-  const { requireBinary } = require("@lydell/node-pty/requireBinary.js") as { requireBinary(file: string): unknown };
-  const native = requireBinary("pty.node") as { open(columns: number, rows: number): Pair };
+  const loader = require("@lydell/node-pty/requireBinary.js") as { requireBinary(file: string): unknown };
+  const native = loader.requireBinary("pty.node") as { open(columns: number, rows: number): Pair };
   return native.open(80, 24);
 }
 
