@@ -132,7 +132,10 @@ export class Book {
   }
 
   series(): SeriesView[] {
-    return [...this.#series.values()].map(({ times: _times, held: _held, gaps, ...view }) => ({ ...view, gaps: [...gaps] }));
+    return [...this.#series.values()].map(({ times: _times, held: _held, gaps, ...view }) => ({
+      ...view,
+      gaps: [...gaps],
+    }));
   }
 
   kept(): readonly LogView[] {
@@ -155,7 +158,10 @@ export class Book {
     return sums;
   }
 
-  #takePoint(identity: Pick<Entry, "resource" | "scope" | "metric" | "unit" | "kind" | "monotonic">, point: NumberDataPoint): void {
+  #takePoint(
+    identity: Pick<Entry, "resource" | "scope" | "metric" | "unit" | "kind" | "monotonic">,
+    point: NumberDataPoint,
+  ): void {
     const { [QUALITY]: quality, [REASON]: reason, ...attributes } = valuesOf(point.attributes);
     const without_value = ((point.flags ?? 0) & 1) === 1;
     this.points++;
@@ -170,10 +176,24 @@ export class Book {
         return;
       }
       entry = {
-        device, ...identity, attributes, count: 0, without_value: 0, uncertain: 0,
-        last_value: null, last_quality: "good", last_reason: "", last_start_us: 0,
-        first_time_us: time_us, last_time_us: -Infinity, duplicates: 0, order_violations: 0, gap_count: 0, gaps: [],
-        times: new Float64Array(Math.min(64, this.#options.history)), held: 0,
+        device,
+        ...identity,
+        attributes,
+        count: 0,
+        without_value: 0,
+        uncertain: 0,
+        last_value: null,
+        last_quality: "good",
+        last_reason: "",
+        last_start_us: 0,
+        first_time_us: time_us,
+        last_time_us: -Infinity,
+        duplicates: 0,
+        order_violations: 0,
+        gap_count: 0,
+        gaps: [],
+        times: new Float64Array(Math.min(64, this.#options.history)),
+        held: 0,
       };
       this.#series.set(key, entry);
     }
@@ -238,14 +258,14 @@ function integer(text: string): number | bigint {
 }
 
 function numberOf(point: NumberDataPoint): number | bigint | null {
-  if (point.asInt !== undefined) return integer(String(point.asInt));
+  if (point.asInt !== undefined) return integer(point.asInt);
   return point.asDouble === undefined ? null : Number(point.asDouble);
 }
 
 export function valueOf(value: AnyValue | undefined): Value {
   if (value?.stringValue !== undefined) return value.stringValue;
   if (value?.boolValue !== undefined) return value.boolValue;
-  if (value?.intValue !== undefined) return integer(String(value.intValue));
+  if (value?.intValue !== undefined) return integer(value.intValue);
   if (value?.doubleValue !== undefined) return Number(value.doubleValue);
   return value?.arrayValue ? (value.arrayValue.values ?? []).map(valueOf) : null;
 }

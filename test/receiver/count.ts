@@ -28,7 +28,11 @@ export function countLogs(bytes: Uint8Array): number {
 }
 
 function eachAt(
-  bytes: Uint8Array, from: number, to: number, path: readonly number[], depth: number,
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  path: readonly number[],
+  depth: number,
   found: (from: number, to: number) => void,
 ): void {
   if (depth === path.length) return found(from, to);
@@ -38,7 +42,12 @@ function eachAt(
 }
 
 /** Calls `take` with each length-delimited field. Throws where the bytes are not protobuf. */
-function eachField(bytes: Uint8Array, from: number, to: number, take: (field: number, begin: number, end: number) => void): void {
+function eachField(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  take: (field: number, begin: number, end: number) => void,
+): void {
   let at = from;
   const varint = (): number => {
     let value = 0;

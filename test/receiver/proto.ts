@@ -13,7 +13,10 @@ const message = (fields: Fields, oneof: readonly string[] = []): protobuf.IType 
     Object.entries(fields).map(([name, text]) => {
       const [type = "", id = "0"] = text.split(" ");
       const repeated = type.endsWith("*");
-      return [name, { type: repeated ? type.slice(0, -1) : type, id: Number(id), ...(repeated && { rule: "repeated" }) }];
+      return [
+        name,
+        { type: repeated ? type.slice(0, -1) : type, id: Number(id), ...(repeated && { rule: "repeated" }) },
+      ];
     }),
   ),
   ...(oneof.length > 0 && { oneofs: { choice: { oneof: [...oneof] } } }),
@@ -22,23 +25,53 @@ const message = (fields: Fields, oneof: readonly string[] = []): protobuf.IType 
 const root = protobuf.Root.fromJSON({
   nested: {
     AnyValue: message(
-      { stringValue: "string 1", boolValue: "bool 2", intValue: "int64 3", doubleValue: "double 4", arrayValue: "ArrayValue 5", kvlistValue: "KeyValueList 6", bytesValue: "bytes 7" },
+      {
+        stringValue: "string 1",
+        boolValue: "bool 2",
+        intValue: "int64 3",
+        doubleValue: "double 4",
+        arrayValue: "ArrayValue 5",
+        kvlistValue: "KeyValueList 6",
+        bytesValue: "bytes 7",
+      },
       ["stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue"],
     ),
     ArrayValue: message({ values: "AnyValue* 1" }),
     KeyValueList: message({ values: "KeyValue* 1" }),
     KeyValue: message({ key: "string 1", value: "AnyValue 2" }),
-    InstrumentationScope: message({ name: "string 1", version: "string 2", attributes: "KeyValue* 3", droppedAttributesCount: "uint32 4" }),
+    InstrumentationScope: message({
+      name: "string 1",
+      version: "string 2",
+      attributes: "KeyValue* 3",
+      droppedAttributesCount: "uint32 4",
+    }),
     Resource: message({ attributes: "KeyValue* 1", droppedAttributesCount: "uint32 2" }),
 
     ExportMetricsServiceRequest: message({ resourceMetrics: "ResourceMetrics* 1" }),
     ResourceMetrics: message({ resource: "Resource 1", scopeMetrics: "ScopeMetrics* 2", schemaUrl: "string 3" }),
     ScopeMetrics: message({ scope: "InstrumentationScope 1", metrics: "Metric* 2", schemaUrl: "string 3" }),
-    Metric: message({ name: "string 1", description: "string 2", unit: "string 3", gauge: "Gauge 5", sum: "Sum 7", metadata: "KeyValue* 12" }, ["gauge", "sum"]),
+    Metric: message(
+      {
+        name: "string 1",
+        description: "string 2",
+        unit: "string 3",
+        gauge: "Gauge 5",
+        sum: "Sum 7",
+        metadata: "KeyValue* 12",
+      },
+      ["gauge", "sum"],
+    ),
     Gauge: message({ dataPoints: "NumberDataPoint* 1" }),
     Sum: message({ dataPoints: "NumberDataPoint* 1", aggregationTemporality: "int32 2", isMonotonic: "bool 3" }),
     NumberDataPoint: message(
-      { startTimeUnixNano: "fixed64 2", timeUnixNano: "fixed64 3", asDouble: "double 4", asInt: "sfixed64 6", attributes: "KeyValue* 7", flags: "uint32 8" },
+      {
+        startTimeUnixNano: "fixed64 2",
+        timeUnixNano: "fixed64 3",
+        asDouble: "double 4",
+        asInt: "sfixed64 6",
+        attributes: "KeyValue* 7",
+        flags: "uint32 8",
+      },
       ["asDouble", "asInt"],
     ),
     ExportMetricsServiceResponse: message({ partialSuccess: "ExportMetricsPartialSuccess 1" }),
@@ -48,9 +81,17 @@ const root = protobuf.Root.fromJSON({
     ResourceLogs: message({ resource: "Resource 1", scopeLogs: "ScopeLogs* 2", schemaUrl: "string 3" }),
     ScopeLogs: message({ scope: "InstrumentationScope 1", logRecords: "LogRecord* 2", schemaUrl: "string 3" }),
     LogRecord: message({
-      timeUnixNano: "fixed64 1", observedTimeUnixNano: "fixed64 11", severityNumber: "int32 2", severityText: "string 3",
-      body: "AnyValue 5", attributes: "KeyValue* 6", droppedAttributesCount: "uint32 7", flags: "fixed32 8",
-      traceId: "bytes 9", spanId: "bytes 10", eventName: "string 12",
+      timeUnixNano: "fixed64 1",
+      observedTimeUnixNano: "fixed64 11",
+      severityNumber: "int32 2",
+      severityText: "string 3",
+      body: "AnyValue 5",
+      attributes: "KeyValue* 6",
+      droppedAttributesCount: "uint32 7",
+      flags: "fixed32 8",
+      traceId: "bytes 9",
+      spanId: "bytes 10",
+      eventName: "string 12",
     }),
     ExportLogsServiceResponse: message({ partialSuccess: "ExportLogsPartialSuccess 1" }),
     ExportLogsPartialSuccess: message({ rejectedLogRecords: "int64 1", errorMessage: "string 2" }),
@@ -95,7 +136,10 @@ export interface Scope {
   version?: string;
 }
 export interface MetricsRequest {
-  resourceMetrics?: { resource?: { attributes?: KeyValue[] }; scopeMetrics?: { scope?: Scope; metrics?: Metric[] }[] }[];
+  resourceMetrics?: {
+    resource?: { attributes?: KeyValue[] };
+    scopeMetrics?: { scope?: Scope; metrics?: Metric[] }[];
+  }[];
 }
 export interface LogRecord {
   timeUnixNano?: Json64;
@@ -107,24 +151,27 @@ export interface LogRecord {
   eventName?: string;
 }
 export interface LogsRequest {
-  resourceLogs?: { resource?: { attributes?: KeyValue[] }; scopeLogs?: { scope?: Scope; logRecords?: LogRecord[] }[] }[];
+  resourceLogs?: {
+    resource?: { attributes?: KeyValue[] };
+    scopeLogs?: { scope?: Scope; logRecords?: LogRecord[] }[];
+  }[];
 }
 
 /** A request of either signal; the other one's member is missing. */
 export interface OtlpRequest extends MetricsRequest, LogsRequest {}
 
-/** Decodes a message into the shape of its JSON. Throws where the bytes are no such message. */
-function decoder<T>(name: string): (bytes: Uint8Array) => T {
+/** Decodes a request into the shape of its JSON. Throws where the bytes are no such message. */
+function decoder(name: string): (bytes: Uint8Array) => OtlpRequest {
   const type = root.lookupType(name);
   return (bytes) => {
-    const decoded = type.decode(bytes);
-    // What toObject gives is what the descriptor above says, of which T is the type.
-    return type.toObject(decoded, { longs: String, json: true }) as unknown as T;
+    // toObject gives what the descriptor above says, of which this is the type.
+    const decoded: unknown = type.toObject(type.decode(bytes), { longs: String, json: true });
+    return decoded as OtlpRequest;
   };
 }
 
-export const decodeMetricsRequest = decoder<OtlpRequest>("ExportMetricsServiceRequest");
-export const decodeLogsRequest = decoder<OtlpRequest>("ExportLogsServiceRequest");
+export const decodeMetricsRequest = decoder("ExportMetricsServiceRequest");
+export const decodeLogsRequest = decoder("ExportLogsServiceRequest");
 
 export function encodeMessage(name: string, value: object): Buffer {
   const type = root.lookupType(name);

@@ -31,7 +31,13 @@ export type Behaviour =
   /** HTTP 401, gRPC UNAUTHENTICATED. */
   | { readonly kind: "unauthenticated" }
   /** Any other answer. */
-  | { readonly kind: "status"; readonly http: number; readonly grpc: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
+  | {
+      readonly kind: "status";
+      readonly http: number;
+      readonly grpc: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: string;
+    }
   /** Takes it, and answers with a partial success. */
   | { readonly kind: "partial"; readonly rejected: number; readonly message: string }
   /** Takes it, and answers so much later. */
@@ -118,9 +124,18 @@ interface Reply {
   readonly delay_ms: number;
 }
 
+const GRPC_OK: number = grpc.status.OK;
 const OK: Reply = {
-  grpc: grpc.status.OK, http: 200, message: "", headers: {}, retry_s: null, partial: null, raw: null,
-  never: false, disconnect: false, delay_ms: 0,
+  grpc: GRPC_OK,
+  http: 200,
+  message: "",
+  headers: {},
+  retry_s: null,
+  partial: null,
+  raw: null,
+  never: false,
+  disconnect: false,
+  delay_ms: 0,
 };
 const PATHS: Readonly<Record<string, Signal>> = { "/v1/metrics": "metrics", "/v1/logs": "logs" };
 const SERVICES: Readonly<Record<Signal, string>> = {
@@ -177,9 +192,15 @@ class OtlpReceiver implements Receiver {
   totals(): Totals {
     const { points, points_without_value, logs } = this.#book;
     return {
-      requests: this.#requests, accepted: this.#accepted,
-      metrics_requests: this.#by_signal.metrics, logs_requests: this.#by_signal.logs,
-      bytes: this.#bytes, points, points_without_value, logs, ...this.#book.sums(),
+      requests: this.#requests,
+      accepted: this.#accepted,
+      metrics_requests: this.#by_signal.metrics,
+      logs_requests: this.#by_signal.logs,
+      bytes: this.#bytes,
+      points,
+      points_without_value,
+      logs,
+      ...this.#book.sums(),
     };
   }
 
@@ -257,8 +278,12 @@ class OtlpReceiver implements Receiver {
       case "throttled": {
         const { retry_after } = behaviour;
         return {
-          ...OK, grpc: grpc.status.RESOURCE_EXHAUSTED, http: 429, message: "slow down",
-          headers: { "retry-after": String(retry_after) }, retry_s: typeof retry_after === "number" ? retry_after : null,
+          ...OK,
+          grpc: grpc.status.RESOURCE_EXHAUSTED,
+          http: 429,
+          message: "slow down",
+          headers: { "retry-after": String(retry_after) },
+          retry_s: typeof retry_after === "number" ? retry_after : null,
         };
       }
       case "too_large":
@@ -269,8 +294,12 @@ class OtlpReceiver implements Receiver {
         return { ...OK, grpc: grpc.status.UNAUTHENTICATED, http: 401, message: "who are you" };
       case "status":
         return {
-          ...OK, grpc: behaviour.grpc, http: behaviour.http, message: `status ${behaviour.http}`,
-          headers: behaviour.headers ?? {}, raw: behaviour.body ?? null,
+          ...OK,
+          grpc: behaviour.grpc,
+          http: behaviour.http,
+          message: `status ${behaviour.http}`,
+          headers: behaviour.headers ?? {},
+          raw: behaviour.body ?? null,
         };
       case "partial":
         return { ...OK, partial: { rejected: behaviour.rejected, message: behaviour.message } };
@@ -284,7 +313,13 @@ class OtlpReceiver implements Receiver {
   }
 
   /** Decodes and remembers a request; throws where it is not OTLP. */
-  #take(signal: Signal, protocol: KeptRequest["protocol"], headers: Readonly<Record<string, string>>, body: Buffer, accept: boolean): void {
+  #take(
+    signal: Signal,
+    protocol: KeptRequest["protocol"],
+    headers: Readonly<Record<string, string>>,
+    body: Buffer,
+    accept: boolean,
+  ): void {
     this.#by_signal[signal]++;
     this.#bytes += body.length;
     if (this.#options.mode === "count") {
@@ -310,12 +345,19 @@ class OtlpReceiver implements Receiver {
   }
 
   async #openGrpc(): Promise<void> {
-    const server = new grpc.Server({ "grpc.max_receive_message_length": this.#bytes_max, "grpc.max_send_message_length": -1 });
+    const server = new grpc.Server({
+      "grpc.max_receive_message_length": this.#bytes_max,
+      "grpc.max_send_message_length": -1,
+    });
     for (const signal of ["metrics", "logs"] as const) {
       const method: grpc.MethodDefinition<Buffer, Buffer> = {
-        path: SERVICES[signal], requestStream: false, responseStream: false,
-        requestSerialize: (bytes) => bytes, requestDeserialize: (bytes) => bytes,
-        responseSerialize: (bytes) => bytes, responseDeserialize: (bytes) => bytes,
+        path: SERVICES[signal],
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: (bytes) => bytes,
+        requestDeserialize: (bytes) => bytes,
+        responseSerialize: (bytes) => bytes,
+        responseDeserialize: (bytes) => bytes,
       };
       const handler: grpc.handleUnaryCall<Buffer, Buffer> = (call, callback) => this.#onCall(signal, call, callback);
       server.addService({ export: method }, { export: handler });
@@ -336,15 +378,17 @@ class OtlpReceiver implements Receiver {
     this.#requests++;
     const reply = this.#replyTo(signal);
     if (reply.never) return;
-    const headers = Object.fromEntries(Object.entries(call.metadata.getMap()).map(([key, value]) => [key, String(value)]));
+    const headers = Object.fromEntries(
+      Object.entries(call.metadata.getMap()).map(([key, value]) => [key, String(value)]),
+    );
     try {
-      this.#take(signal, "grpc", headers, call.request, reply.grpc === grpc.status.OK);
+      this.#take(signal, "grpc", headers, call.request, reply.grpc === GRPC_OK);
     } catch (error) {
       callback({ code: grpc.status.INVALID_ARGUMENT, details: String(error) });
       return;
     }
     const answer = (): void => {
-      if (reply.grpc === grpc.status.OK) return callback(null, responseBytes(signal, reply));
+      if (reply.grpc === GRPC_OK) return callback(null, responseBytes(signal, reply));
       const metadata = new grpc.Metadata();
       if (reply.retry_s !== null) metadata.set("grpc-status-details-bin", statusBytes(reply));
       callback({ code: reply.grpc, details: reply.message, metadata });
@@ -363,7 +407,13 @@ class OtlpReceiver implements Receiver {
     };
     const server = tls
       ? https.createServer(
-          { key: tls.key, cert: tls.certificate, ca: tls.client_ca, requestCert: tls.client_ca !== undefined, rejectUnauthorized: true },
+          {
+            key: tls.key,
+            cert: tls.certificate,
+            ca: tls.client_ca,
+            requestCert: tls.client_ca !== undefined,
+            rejectUnauthorized: true,
+          },
           listener,
         )
       : http.createServer(listener);
@@ -400,10 +450,15 @@ class OtlpReceiver implements Receiver {
     if (reply.delay_ms > 0) await new Promise((resolve) => setTimeout(resolve, reply.delay_ms));
     const ok = reply.http === 200;
     const bytes =
-      reply.raw !== null ? Buffer.from(reply.raw)
-      : json ? Buffer.from(JSON.stringify(ok ? responseObject(signal, reply) : { code: reply.grpc, message: reply.message }))
-      : ok ? responseBytes(signal, reply)
-      : statusBytes(reply);
+      reply.raw !== null
+        ? Buffer.from(reply.raw)
+        : json
+          ? Buffer.from(
+              JSON.stringify(ok ? responseObject(signal, reply) : { code: reply.grpc, message: reply.message }),
+            )
+          : ok
+            ? responseBytes(signal, reply)
+            : statusBytes(reply);
     response.writeHead(reply.http, { "content-type": type, ...reply.headers }).end(bytes);
   }
 }
@@ -445,7 +500,9 @@ function statusBytes(reply: Reply): Buffer {
   const details: object[] = [];
   if (reply.retry_s !== null) {
     const seconds = Math.floor(reply.retry_s);
-    const value = encodeMessage("RetryInfo", { retryDelay: { seconds, nanos: Math.round((reply.retry_s - seconds) * 1e9) } });
+    const value = encodeMessage("RetryInfo", {
+      retryDelay: { seconds, nanos: Math.round((reply.retry_s - seconds) * 1e9) },
+    });
     details.push({ type_url: "type.googleapis.com/google.rpc.RetryInfo", value });
   }
   return encodeMessage("Status", { code: reply.grpc, message: reply.message, details });

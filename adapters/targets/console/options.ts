@@ -2,7 +2,10 @@
 import { z } from "zod";
 
 export const consoleOptions = z.strictObject({
-  format: z.enum(["text", "json"]).default("text").describe("text: a line a reading for people. json: the lines of the file target."),
+  format: z
+    .enum(["text", "json"])
+    .default("text")
+    .describe("text: a line a reading for people. json: the lines of the file target."),
 });
 
 export type ConsoleOptions = z.output<typeof consoleOptions>;

@@ -5,12 +5,16 @@
  */
 import type { Writable } from "node:stream";
 import type { AdapterContext, Batch, Outcome, Target } from "../../contract.ts";
-import { jsonLines } from "../lines.ts";
+import { jsonLines } from "../../lines.ts";
 import type { ConsoleOptions } from "./options.ts";
 import { TextLines } from "./text.ts";
 
 /** `output` is standard output unless somebody else wants the lines. It is never closed here. */
-export async function createTarget(options: ConsoleOptions, _context: AdapterContext, output: Writable = process.stdout): Promise<Target> {
+export async function createTarget(
+  options: ConsoleOptions,
+  _context: AdapterContext,
+  output: Writable = process.stdout,
+): Promise<Target> {
   const text = new TextLines();
   return new ConsoleTarget(options.format === "json" ? jsonLines : (batch) => text.of(batch), output);
 }

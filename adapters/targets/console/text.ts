@@ -8,7 +8,7 @@
 import type { Batch, Event, Series } from "../../contract.ts";
 import type { Frame } from "../../frame.ts";
 import { classOf, isBad, reasonOf } from "../../quality.ts";
-import { isoTime, namesOf } from "../lines.ts";
+import { isoTime, namesOf } from "../../lines.ts";
 
 /** Columns grow with the names that come along, up to here. */
 const NAME_WIDTH_MAX = 32;
@@ -56,17 +56,21 @@ function reading(series: Series, frame: Frame, row: number): string {
 function valueText(series: Series, frame: Frame, row: number): string {
   if (series.value === "text") return printable(frame.texts?.[row] ?? "");
   const number =
-    series.value === "int" ? String(frame.ints[row] ?? 0n) : String(Number((frame.doubles[row] ?? NaN).toPrecision(SIGNIFICANT_DIGITS)));
+    series.value === "int"
+      ? String(frame.ints[row] ?? 0n)
+      : String(Number((frame.doubles[row] ?? NaN).toPrecision(SIGNIFICANT_DIGITS)));
   if (series.kind !== "state") return number;
   const { state, flags } = namesOf(series, frame, row);
   const names = [...(state === null ? [] : [state]), ...(flags ?? [])];
   return names.length > 0 ? `${number} (${names.join(", ")})` : number;
 }
 
+// oxlint-disable-next-line no-control-regex -- control characters are what this is about
+const CONTROL = /[\x00-\x1f\x7f-\x9f]/g;
+
 /** A device's text must not control the terminal. */
 function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what this is about
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return text.replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
 const shortTime = (time_us: number): string => `${isoTime(time_us).slice(0, 23)}Z`;

@@ -10,7 +10,7 @@
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type AdapterContext, type Batch, LinesideError, type Log, type Outcome, type Target } from "../../contract.ts";
-import { jsonLines } from "../lines.ts";
+import { jsonLines } from "../../lines.ts";
 import type { FileOptions } from "./options.ts";
 
 /** What a person has to mend before the agent starts; anything else may pass. */
@@ -44,7 +44,8 @@ class FileTarget implements Target {
       await this.#open();
     } catch (cause) {
       const code = codeOf(cause);
-      if (CONFIG_FAULTS.has(code)) throw new LinesideError("config", `file: path: cannot open ${this.#options.path} (${code})`, { cause });
+      if (CONFIG_FAULTS.has(code))
+        throw new LinesideError("config", `file: path: cannot open ${this.#options.path} (${code})`, { cause });
       this.#log.warn({ path: this.#options.path, code }, "the file cannot be opened yet");
     }
   }
@@ -129,7 +130,10 @@ class FileTarget implements Target {
     try {
       if (size >= 0) await file?.truncate(size);
     } catch (error) {
-      this.#log.warn({ path: this.#options.path, code: codeOf(error) }, "cannot take back an unfinished batch; its lines may come twice");
+      this.#log.warn(
+        { path: this.#options.path, code: codeOf(error) },
+        "cannot take back an unfinished batch; its lines may come twice",
+      );
     }
     await file?.close().catch(() => {});
   }

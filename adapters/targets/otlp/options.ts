@@ -11,19 +11,29 @@ export const otlpOptions = z.strictObject({
     .enum(["grpc", "http/protobuf", "http/json"])
     .optional()
     .describe("Default: http/protobuf where the port is 4318, else grpc."),
-  headers: z.record(z.string().regex(/^[A-Za-z0-9-_.]+$/), z.string()).default({}).describe("Sent with each request; tokens as ${env:NAME} or ${file:PATH}."),
+  headers: z
+    .record(z.string().regex(/^[A-Za-z0-9-_.]+$/), z.string())
+    .default({})
+    .describe("Sent with each request; tokens as ${env:NAME} or ${file:PATH}."),
   compression: z
     .enum(["gzip", "zstd", "none"])
     .default("gzip")
-    .describe("zstd costs half of gzip's CPU and packs tighter, but only some receivers take it (the OpenTelemetry Collector does), and over HTTP alone."),
+    .describe(
+      "zstd costs half of gzip's CPU and packs tighter, but only some receivers take it (the OpenTelemetry Collector does), and over HTTP alone.",
+    ),
   quality_attributes: z
     .boolean()
     .default(true)
-    .describe("Readings that are not good carry lineside.quality and lineside.quality_reason. false keeps a series' attributes the same whatever its quality (Prometheus): bad is then the flag alone."),
+    .describe(
+      "Readings that are not good carry lineside.quality and lineside.quality_reason. false keeps a series' attributes the same whatever its quality (Prometheus): bad is then the flag alone.",
+    ),
   timeout: duration.default(10_000).describe("Wait for an answer. Default: 10s."),
   tls: z
     .strictObject({
-      ca: z.string().optional().describe("PEM file of the authority that signed the receiver's certificate. Default: the system's."),
+      ca: z
+        .string()
+        .optional()
+        .describe("PEM file of the authority that signed the receiver's certificate. Default: the system's."),
       certificate: z.string().optional().describe("PEM file of our certificate (mTLS)."),
       private_key: z.string().optional().describe("PEM file of our private key (mTLS)."),
       server_name: z.string().optional().describe("Name to expect in the receiver's certificate."),

@@ -33,12 +33,19 @@ export async function createTarget(options: OtlpOptions, context: AdapterContext
   const common = { clock: context.clock, endpoint, headers: options.headers, timeout_ms: options.timeout, tls };
   if (protocol === "grpc") {
     if (options.compression === "zstd") {
-      throw new LinesideError("config", "otlp: compression zstd needs protocol http/protobuf or http/json; gRPC has gzip or none");
+      throw new LinesideError(
+        "config",
+        "otlp: compression zstd needs protocol http/protobuf or http/json; gRPC has gzip or none",
+      );
     }
     return new OtlpTarget(encoder, new GrpcTransport({ ...common, gzip: options.compression === "gzip" }), context);
   }
   const { compression } = options;
-  return new OtlpTarget(encoder, new HttpTransport({ ...common, compression, content_type: encoder.content_type }), context);
+  return new OtlpTarget(
+    encoder,
+    new HttpTransport({ ...common, compression, content_type: encoder.content_type }),
+    context,
+  );
 }
 
 class OtlpTarget implements Target {
@@ -78,14 +85,16 @@ class OtlpTarget implements Target {
       if (progress[name] !== undefined) continue;
       if (abort.aborted) return { kind: "retry", reason: "aborted" };
       const body = this.#encoder.encode(name, batch);
-      if (body === "too_large") return { kind: "too_large", reason: `${name} request above ${REQUEST_BYTES_MAX} bytes` };
+      if (body === "too_large")
+        return { kind: "too_large", reason: `${name} request above ${REQUEST_BYTES_MAX} bytes` };
       if (body === null) {
         progress[name] = "empty";
         continue;
       }
       const { outcome, whole } = await this.#transport.send(name, body, abort);
       if (!whole) this.#encoder.forget();
-      if (outcome.kind === "retry" || outcome.kind === "too_large") return { ...outcome, reason: `${name}: ${outcome.reason}` };
+      if (outcome.kind === "retry" || outcome.kind === "too_large")
+        return { ...outcome, reason: `${name}: ${outcome.reason}` };
       progress[name] = outcome;
     }
     const outcome = combined(batch, progress);
@@ -112,9 +121,13 @@ function combined(batch: Batch, { metrics = "empty", logs = "empty" }: Progress)
   if (metrics.kind === "refused" || logs === "empty") return named("metrics", metrics);
   // A receiver of metrics alone must not cost them: the texts are counted as rejected.
   const rejected_logs = logs.kind === "refused" ? textReadings(batch) : logs.rejected;
-  const reasons = [named("metrics", metrics).reason, named("logs", logs).reason].filter((reason) => reason !== undefined);
+  const reasons = [named("metrics", metrics).reason, named("logs", logs).reason].filter(
+    (reason) => reason !== undefined,
+  );
   const rejected = Math.min(metrics.rejected + rejected_logs, batch.readings);
-  return reasons.length === 0 ? { kind: "delivered", rejected } : { kind: "delivered", rejected, reason: reasons.join("; ") };
+  return reasons.length === 0
+    ? { kind: "delivered", rejected }
+    : { kind: "delivered", rejected, reason: reasons.join("; ") };
 }
 
 function named(name: Signal, outcome: Settled): Settled {

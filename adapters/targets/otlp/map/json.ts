@@ -125,7 +125,8 @@ export class JsonEncoder {
   }
 
   #attributes(plan: Plan, series: number, member: number, quality: Quality): string {
-    if ((quality & 3) === 0 || !this.#options.quality_attributes) return plan.attributes[series]?.[member] ?? '"attributes":[]';
+    if ((quality & 3) === 0 || !this.#options.quality_attributes)
+      return plan.attributes[series]?.[member] ?? '"attributes":[]';
     return attributesMember({ ...plan.shape.series[series]?.members[member], ...qualityAttributes(quality) });
   }
 }
@@ -163,7 +164,9 @@ function anyValue(value: AttributeValue): string {
   if (typeof value === "string") return `{"stringValue":${quote(value)}}`;
   if (typeof value === "boolean") return `{"boolValue":${value}}`;
   if (typeof value === "number") {
-    return Number.isSafeInteger(value) ? `{"intValue":"${value === 0 ? 0 : value}"}` : `{"doubleValue":${double(value)}}`;
+    return Number.isSafeInteger(value)
+      ? `{"intValue":"${value === 0 ? 0 : value}"}`
+      : `{"doubleValue":${double(value)}}`;
   }
   return `{"arrayValue":{"values":[${value.map((item) => anyValue(item)).join()}]}}`;
 }
@@ -178,7 +181,11 @@ function double(value: number): string {
 function nanos(time_us: number): string {
   const whole = Math.floor(time_us);
   const rest = Math.floor((time_us - whole) * 1000);
-  return rest === 0 && whole !== 0 ? `${whole}000` : whole === 0 ? String(rest) : `${whole}${String(rest).padStart(3, "0")}`;
+  return rest === 0 && whole !== 0
+    ? `${whole}000`
+    : whole === 0
+      ? String(rest)
+      : `${whole}${String(rest).padStart(3, "0")}`;
 }
 
 /** A JSON string that is also valid UTF-8: half a surrogate pair becomes U+FFFD, as in protobuf. */

@@ -189,7 +189,8 @@ function measure(group: Group): number {
     metrics += 1 + varintBytes(size) + size;
   }
   group.scope_bytes = templates.scope.length + metrics;
-  group.resource_bytes = metrics === 0 ? 0 : templates.resource.length + 1 + varintBytes(group.scope_bytes) + group.scope_bytes;
+  group.resource_bytes =
+    metrics === 0 ? 0 : templates.resource.length + 1 + varintBytes(group.scope_bytes) + group.scope_bytes;
   return metrics === 0 ? 0 : 1 + varintBytes(group.resource_bytes) + group.resource_bytes;
 }
 
@@ -267,8 +268,14 @@ function writePoints(view: DataView, templates: Templates, frame: Frame, next: I
 
 /** The data points of one state, one after the other; returns the place after the last. */
 function writeStates(
-  view: DataView, templates: Templates, frame: Frame, row: number,
-  first: number, from: number, time_low: number, time_high: number,
+  view: DataView,
+  templates: Templates,
+  frame: Frame,
+  row: number,
+  first: number,
+  from: number,
+  time_low: number,
+  time_high: number,
 ): number {
   const { words, word, bytes, time_at, value_at } = templates;
   const series = frame.points[row]!;

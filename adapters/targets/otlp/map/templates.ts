@@ -5,7 +5,17 @@
  */
 import type { Attributes, Descriptor } from "../../../contract.ts";
 import { isBad, type Quality } from "../../../quality.ts";
-import { CUMULATIVE, DATA, METRIC, NO_RECORDED_VALUE, POINT, RESOURCE, RESOURCE_ENTRY, SCOPE, SCOPE_ENTRY } from "./fields.ts";
+import {
+  CUMULATIVE,
+  DATA,
+  METRIC,
+  NO_RECORDED_VALUE,
+  POINT,
+  RESOURCE,
+  RESOURCE_ENTRY,
+  SCOPE,
+  SCOPE_ENTRY,
+} from "./fields.ts";
 import { qualityAttributes, type Shape, shapeOf } from "./shape.ts";
 import { Writer } from "./writer.ts";
 
@@ -109,7 +119,12 @@ export class Templates {
     let reading_bytes = 0;
     for (const attributes of shape.members) {
       const extra = this.#quality_attributes ? qualityAttributes(quality) : {};
-      const template = pointTemplate({ ...attributes, ...extra }, shape.start, shape.int || shape.states !== null, isBad(quality));
+      const template = pointTemplate(
+        { ...attributes, ...extra },
+        shape.start,
+        shape.int || shape.states !== null,
+        isBad(quality),
+      );
       this.#append(template);
       reading_bytes += template.bytes.length;
     }

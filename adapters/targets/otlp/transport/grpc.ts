@@ -47,7 +47,9 @@ export class GrpcTransport implements Transport {
         : grpc.credentials.createInsecure();
     for (const [key, value] of Object.entries(options.headers)) this.#metadata.set(key, value);
     this.#channel_options = {
-      "grpc.default_compression_algorithm": options.gzip ? grpc.compressionAlgorithms.gzip : grpc.compressionAlgorithms.identity,
+      "grpc.default_compression_algorithm": options.gzip
+        ? grpc.compressionAlgorithms.gzip
+        : grpc.compressionAlgorithms.identity,
       "grpc.max_send_message_length": REQUEST_BYTES_MAX,
       "grpc.max_receive_message_length": RESPONSE_BYTES_MAX,
       "grpc.initial_reconnect_backoff_ms": 500,
@@ -59,7 +61,10 @@ export class GrpcTransport implements Transport {
       "grpc.service_config_disable_resolution": 1,
       // A new channel must not inherit the backoff of the one that it replaces.
       "grpc.use_local_subchannel_pool": 1,
-      ...(tls?.server_name && { "grpc.ssl_target_name_override": tls.server_name, "grpc.default_authority": tls.server_name }),
+      ...(tls?.server_name && {
+        "grpc.ssl_target_name_override": tls.server_name,
+        "grpc.default_authority": tls.server_name,
+      }),
     };
   }
 
@@ -67,17 +72,29 @@ export class GrpcTransport implements Transport {
     if (abort.aborted) return Promise.resolve({ outcome: { kind: "retry", reason: "aborted" }, whole: true });
     const { clock, endpoint, timeout_ms } = this.#options;
     const port = endpoint.port || (endpoint.protocol === "https:" ? "443" : "80");
-    const client = (this.#client ??= new grpc.Client(`${endpoint.hostname}:${port}`, this.#credentials, this.#channel_options));
+    const client = (this.#client ??= new grpc.Client(
+      `${endpoint.hostname}:${port}`,
+      this.#credentials,
+      this.#channel_options,
+    ));
     return new Promise((resolve) => {
       let gave_up: string | null = null;
-      const call = client.makeUnaryRequest(PATHS[signal], asIs, asIs, body, this.#metadata.clone(), (error, response) => {
-        cancelTimer();
-        abort.removeEventListener("abort", onAbort);
-        if (error === null) return resolve({ outcome: deliveredOutcome(partialSuccess(response ?? Buffer.alloc(0))), whole: true });
-        this.#drop(client);
-        const outcome: Outcome = gave_up === null ? outcomeOf(error) : { kind: "retry", reason: gave_up };
-        resolve({ outcome, whole: false });
-      });
+      const call = client.makeUnaryRequest(
+        PATHS[signal],
+        asIs,
+        asIs,
+        body,
+        this.#metadata.clone(),
+        (error, response) => {
+          cancelTimer();
+          abort.removeEventListener("abort", onAbort);
+          if (error === null)
+            return resolve({ outcome: deliveredOutcome(partialSuccess(response ?? Buffer.alloc(0))), whole: true });
+          this.#drop(client);
+          const outcome: Outcome = gave_up === null ? outcomeOf(error) : { kind: "retry", reason: gave_up };
+          resolve({ outcome, whole: false });
+        },
+      );
       const giveUp = (reason: string): void => {
         gave_up = reason;
         call.cancel();

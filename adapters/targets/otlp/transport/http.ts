@@ -30,7 +30,12 @@ export interface HttpOptions {
 
 /** What one attempt came to: an answer, or the reason why there is none. */
 type Attempt =
-  | { readonly status: number; readonly headers: http.IncomingHttpHeaders; readonly body: Buffer; readonly whole: boolean }
+  | {
+      readonly status: number;
+      readonly headers: http.IncomingHttpHeaders;
+      readonly body: Buffer;
+      readonly whole: boolean;
+    }
   | { readonly failure: string; readonly stale: boolean };
 
 export class HttpTransport implements Transport {
@@ -110,7 +115,10 @@ export class HttpTransport implements Transport {
       const cancelTimer = clock.after(timeout_ms, () => giveUp(`no answer within ${timeout_ms} ms`));
 
       request.on("error", (error: NodeJS.ErrnoException) => {
-        settle({ failure: said(error.code ?? "error", error.message), stale: request.reusedSocket && error.code === "ECONNRESET" });
+        settle({
+          failure: said(error.code ?? "error", error.message),
+          stale: request.reusedSocket && error.code === "ECONNRESET",
+        });
       });
       request.on("response", (response) => {
         const chunks: Buffer[] = [];
@@ -119,14 +127,21 @@ export class HttpTransport implements Transport {
           size += chunk.length;
           if (size <= RESPONSE_BYTES_MAX) return void chunks.push(chunk);
           // OTLP: an answer beyond the limit is not to be retried. It is like a refusal without words.
-          settle({ status: 500, headers: {}, body: Buffer.from(`answer larger than ${RESPONSE_BYTES_MAX} bytes`), whole: false });
+          settle({
+            status: 500,
+            headers: {},
+            body: Buffer.from(`answer larger than ${RESPONSE_BYTES_MAX} bytes`),
+            whole: false,
+          });
           request.destroy();
         });
         response.on("end", () => {
           const { statusCode: status = 0, headers: answered } = response;
           settle({ status, headers: answered, body: Buffer.concat(chunks), whole: request.writableFinished });
         });
-        response.on("error", (error: NodeJS.ErrnoException) => settle({ failure: said(error.code ?? "error", error.message), stale: false }));
+        response.on("error", (error: NodeJS.ErrnoException) =>
+          settle({ failure: said(error.code ?? "error", error.message), stale: false }),
+        );
       });
       request.end(body);
     });
@@ -141,11 +156,21 @@ export class HttpTransport implements Transport {
     if (status >= 200 && status < 300) {
       // Somebody else answers in the receiver's place: a login page of the network, a proxy's greeting.
       if (body.length > 0 && !json && !protobuf) {
-        return { kind: "retry", reason: said(`HTTP ${status} with ${type || "no content type"}: this is not an OTLP receiver, check the endpoint`, "") };
+        return {
+          kind: "retry",
+          reason: said(
+            `HTTP ${status} with ${type || "no content type"}: this is not an OTLP receiver, check the endpoint`,
+            "",
+          ),
+        };
       }
       return deliveredOutcome(json ? partialSuccessOfJson(signal, body) : partialSuccess(body));
     }
-    const message = json ? statusMessageOfJson(body) : protobuf ? (statusDetails(body)?.message ?? "") : body.toString("utf8", 0, 1024);
+    const message = json
+      ? statusMessageOfJson(body)
+      : protobuf
+        ? (statusDetails(body)?.message ?? "")
+        : body.toString("utf8", 0, 1024);
     return httpOutcome(status, message, headers["retry-after"], this.#options.clock.now_us());
   }
 }

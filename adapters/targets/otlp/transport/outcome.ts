@@ -8,9 +8,23 @@ import type { PartialSuccess, StatusDetails } from "./response.ts";
 
 /** gRPC status codes by number (grpc/status.h). */
 export const GRPC_NAMES = [
-  "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-  "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
 ] as const;
 const GRPC_RETRIED = new Set(["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"]);
 const HTTP_RETRIED = new Set([429, 502, 503, 504]);
@@ -46,7 +60,10 @@ export function httpOutcome(status: number, message: string, retry_after: string
 
 export function deliveredOutcome(partial: PartialSuccess | null): Outcome {
   if (partial === null) return { kind: "delivered", rejected: 0 };
-  const reason = said(partial.rejected > 0 ? `partial success, ${partial.rejected} rejected` : "warning of the receiver", partial.message);
+  const reason = said(
+    partial.rejected > 0 ? `partial success, ${partial.rejected} rejected` : "warning of the receiver",
+    partial.message,
+  );
   return { kind: "delivered", rejected: partial.rejected, reason };
 }
 
@@ -59,7 +76,9 @@ export function retryAfter(header: string | undefined, now_us: number): number |
 }
 
 function retry(reason: string, wait_ms: number | null): Outcome {
-  return wait_ms === null ? { kind: "retry", reason } : { kind: "retry", reason, wait_ms: Math.min(wait_ms, WAIT_MAX_MS) };
+  return wait_ms === null
+    ? { kind: "retry", reason }
+    : { kind: "retry", reason, wait_ms: Math.min(wait_ms, WAIT_MAX_MS) };
 }
 
 /** `what: message` on one line, of a bounded length. */

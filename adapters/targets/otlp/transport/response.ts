@@ -72,7 +72,10 @@ export function statusDetails(body: Uint8Array): StatusDetails | null {
     const { retry_delay } = RetryInfo.toObject(RetryInfo.decode(info.value), PLAIN) as {
       retry_delay: { seconds: number; nanos: number } | null;
     };
-    return { message, wait_ms: retry_delay ? Math.max(0, retry_delay.seconds * 1000 + Math.ceil(retry_delay.nanos / 1e6)) : 0 };
+    return {
+      message,
+      wait_ms: retry_delay ? Math.max(0, retry_delay.seconds * 1000 + Math.ceil(retry_delay.nanos / 1e6)) : 0,
+    };
   } catch {
     return null;
   }

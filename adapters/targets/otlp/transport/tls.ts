@@ -13,7 +13,10 @@ export async function readTls(options: OtlpOptions["tls"], endpoint: string): Pr
     return null;
   }
   if ((certificate === undefined) !== (private_key === undefined)) {
-    throw fault(certificate === undefined ? "certificate" : "private_key", "is missing: mTLS needs certificate and private_key");
+    throw fault(
+      certificate === undefined ? "certificate" : "private_key",
+      "is missing: mTLS needs certificate and private_key",
+    );
   }
   const files: TlsFiles = {
     ca: await read("ca", ca),

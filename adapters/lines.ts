@@ -8,9 +8,9 @@
  * Only where they apply: `reason` (quality is not good), `start` (counters), `state` and `flags`
  * (names for a code), and `event`, `severity`, `message`, `attributes` in place of a point.
  */
-import type { Batch, Descriptor, Event, Series } from "../contract.ts";
-import type { Frame } from "../frame.ts";
-import { classOf, isBad, reasonOf } from "../quality.ts";
+import type { Batch, Descriptor, Event, Series } from "./contract.ts";
+import type { Frame } from "./frame.ts";
+import { classOf, isBad, reasonOf } from "./quality.ts";
 
 interface LineParts {
   readonly series: Series;
@@ -87,8 +87,12 @@ function jsonValue(series: Series, frame: Frame, row: number): string {
 export function namesOf(series: Series, frame: Frame, row: number): { state: string | null; flags: string[] | null } {
   const code = series.value === "int" ? (frame.ints[row] ?? 0n) : doubleCode(frame.doubles[row] ?? NaN);
   const { states, flags } = series;
-  const state = states && states.length > 0 ? (states.find(([known]) => BigInt(known) === code)?.[1] ?? "unknown") : null;
-  const set = flags && flags.length > 0 ? flags.filter(([bit]) => code !== null && ((code >> BigInt(bit)) & 1n) === 1n).map(([, name]) => name) : null;
+  const state =
+    states && states.length > 0 ? (states.find(([known]) => BigInt(known) === code)?.[1] ?? "unknown") : null;
+  const set =
+    flags && flags.length > 0
+      ? flags.filter(([bit]) => code !== null && ((code >> BigInt(bit)) & 1n) === 1n).map(([, name]) => name)
+      : null;
   return { state, flags: set };
 }
 
