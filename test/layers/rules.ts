@@ -94,6 +94,18 @@ interface Import {
   readonly bare: boolean;
 }
 
+/** `require("...")`, also one that createRequire made. */
+function requiresOf(program: Program): Import[] {
+  const found: Import[] = [];
+  walk(program, null, (node) => {
+    if (node.type !== "CallExpression" || node.callee.type !== "Identifier" || node.callee.name !== "require") return;
+    const [argument] = node.arguments;
+    const literal = argument?.type === "Literal" && typeof argument.value === "string" ? argument.value : null;
+    found.push({ request: literal, offset: node.start, bare: false });
+  });
+  return found;
+}
+
 function importsOf(source: string, parsed: ParseResult): Import[] {
   const { staticImports, staticExports, dynamicImports } = parsed.module;
   const found: Import[] = staticImports.map((entry) => ({
@@ -288,7 +300,7 @@ export function checkSource(file: string, source: string): Fault[] {
   const isTest = room === "test" || /\.test\.[cm]?[jt]s$/.test(file);
 
   checkComments(parsed, report);
-  checkImports(file, room, isTest, importsOf(source, parsed), report);
+  checkImports(file, room, isTest, [...importsOf(source, parsed), ...requiresOf(parsed.program)], report);
   if (!isTest) {
     checkBarrel(file, parsed.program, report);
     walk(parsed.program, null, (node, parent) => {
