@@ -23,7 +23,7 @@ export const identifier = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, "expected letters, digits, '-', '_' or '.', starting with a letter or digit");
 
-const pointName = z
+export const pointName = z
   .string()
   .regex(/^[a-z][a-z0-9_]*$/, "expected lower case letters, digits and '_', starting with a letter");
 
