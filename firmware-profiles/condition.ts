@@ -43,7 +43,8 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
 const LENGTH_MAX = 1000;
 
 export function parseCondition(text: string): ParsedCondition {
-  if (text.length > LENGTH_MAX) return { problem: { column: LENGTH_MAX, message: `longer than ${LENGTH_MAX} characters` } };
+  if (text.length > LENGTH_MAX)
+    return { problem: { column: LENGTH_MAX, message: `longer than ${LENGTH_MAX} characters` } };
   try {
     const parser = new Parser(tokenize(text));
     return { condition: parser.whole() };
@@ -63,14 +64,19 @@ class Unreadable extends Error {
 
 function tokenize(text: string): Token[] {
   const tokens: Token[] = [];
-  const pattern = /\s*(?:(?<quoted>"[^"]*"|'[^']*')|(?<sign>!=|<=|>=|==|&&|\|\||[=<>(),!])|(?<word>[^\s"'=<>(),!&|]+)|(?<bad>\S))/gy;
+  const pattern =
+    /\s*(?:(?<quoted>"[^"]*"|'[^']*')|(?<sign>!=|<=|>=|==|&&|\|\||[=<>(),!])|(?<word>[^\s"'=<>(),!&|]+)|(?<bad>\S))/gy;
   for (;;) {
     const match = pattern.exec(text);
     if (match === null) break;
     const { quoted, sign, word, bad } = match.groups ?? {};
     const found = quoted ?? sign ?? word ?? bad ?? "";
     const column = match.index + match[0].length - found.length;
-    if (bad !== undefined) throw new Unreadable(column, bad === '"' || bad === "'" ? "a quote is opened and never closed" : `unexpected '${bad}'`);
+    if (bad !== undefined)
+      throw new Unreadable(
+        column,
+        bad === '"' || bad === "'" ? "a quote is opened and never closed" : `unexpected '${bad}'`,
+      );
     if (sign === "==") throw new Unreadable(column, "write = for 'equal'");
     if (sign === "&&") throw new Unreadable(column, "write and for &&");
     if (sign === "||") throw new Unreadable(column, "write or for ||");
@@ -143,7 +149,10 @@ class Parser {
     }
     const operator = this.#take();
     if (operator.kind !== "sign" || !isOperator(operator.text)) {
-      throw new Unreadable(operator.column, `expected one of = != < <= > >= in after '${name.text}', ${shown(operator)}`);
+      throw new Unreadable(
+        operator.column,
+        `expected one of = != < <= > >= in after '${name.text}', ${shown(operator)}`,
+      );
     }
     return { kind: "compare", name: word, operator: operator.text, literal: this.#literal() };
   }
@@ -158,7 +167,8 @@ class Parser {
 
   #sign(sign: string): void {
     const token = this.#take();
-    if (token.kind !== "sign" || token.text !== sign) throw new Unreadable(token.column, `expected '${sign}', ${shown(token)}`);
+    if (token.kind !== "sign" || token.text !== sign)
+      throw new Unreadable(token.column, `expected '${sign}', ${shown(token)}`);
   }
 
   #isWord = (text: string): boolean => this.#peek().kind === "word" && this.#peek().text === text;
@@ -183,9 +193,15 @@ export function printCondition(condition: Condition): string {
   switch (condition.kind) {
     case "or":
     case "and":
-      return condition.terms.map((term) => (isJoined(term) && binds(term) <= binds(condition) ? `(${printCondition(term)})` : printCondition(term))).join(` ${condition.kind} `);
+      return condition.terms
+        .map((term) =>
+          isJoined(term) && binds(term) <= binds(condition) ? `(${printCondition(term)})` : printCondition(term),
+        )
+        .join(` ${condition.kind} `);
     case "not":
-      return isJoined(condition.term) ? `not (${printCondition(condition.term)})` : `not ${printCondition(condition.term)}`;
+      return isJoined(condition.term)
+        ? `not (${printCondition(condition.term)})`
+        : `not ${printCondition(condition.term)}`;
     case "compare":
       return `${condition.name.text} ${condition.operator} ${printLiteral(condition.literal.text)}`;
     case "in":
@@ -202,7 +218,9 @@ function printLiteral(text: string): string {
 }
 
 /** Every comparison of a condition, in the order of its text. */
-export function comparisons(condition: Condition): { readonly name: Word; readonly operator: Operator | "in"; readonly literals: readonly Word[] }[] {
+export function comparisons(
+  condition: Condition,
+): { readonly name: Word; readonly operator: Operator | "in"; readonly literals: readonly Word[] }[] {
   switch (condition.kind) {
     case "or":
     case "and":

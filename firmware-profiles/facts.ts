@@ -29,10 +29,15 @@ export function checkCondition(condition: Condition, names: Names): Problem[] {
   return comparisons(condition).flatMap(({ name, operator, literals }) => {
     const known = names.get(name.text);
     if (known === undefined) {
-      return [{ column: name.column, message: `unknown name '${name.text}'${didYouMean(name.text, names.keys()) || `; known are ${listed(names.keys())}`}` }];
+      return [
+        {
+          column: name.column,
+          message: `unknown name '${name.text}'${didYouMean(name.text, names.keys()) || `; known are ${listed(names.keys())}`}`,
+        },
+      ];
     }
-    const ordered = operator !== "=" && operator !== "!=" && operator !== "in";
-    if (ordered && known.kind !== "version" && known.kind !== "number") {
+    const needsOrder = operator !== "=" && operator !== "!=" && operator !== "in";
+    if (needsOrder && known.kind !== "version" && known.kind !== "number") {
       return [{ column: name.column, message: `'${name.text}' has no order; compare it with =, != or in` }];
     }
     return literals.flatMap(({ text, column }) => {
@@ -52,7 +57,9 @@ function literalProblem(known: NameKind, text: string): string | null {
       return text === "true" || text === "false" ? null : `expected true or false, not '${text}'`;
     case "model":
     case "values":
-      return known.values.includes(text) ? null : `'${text}' is not one of ${listed(known.values)}${didYouMean(text, known.values)}`;
+      return known.values.includes(text)
+        ? null
+        : `'${text}' is not one of ${listed(known.values)}${didYouMean(text, known.values)}`;
   }
 }
 
@@ -79,12 +86,12 @@ function matters(condition: Condition, facts: Facts): boolean {
   const value = (part: Condition): Kleene => {
     switch (part.kind) {
       case "and": {
-        const terms = part.terms.map(value);
-        return terms.includes(false) ? false : terms.includes(null) ? null : true;
+        const terms = new Set(part.terms.map(value));
+        return terms.has(false) ? false : terms.has(null) ? null : true;
       }
       case "or": {
-        const terms = part.terms.map(value);
-        return terms.includes(true) ? true : terms.includes(null) ? null : false;
+        const terms = new Set(part.terms.map(value));
+        return terms.has(true) ? true : terms.has(null) ? null : false;
       }
       case "not": {
         const term = value(part.term);
@@ -120,7 +127,13 @@ function truth(condition: Condition, facts: Facts, unstated: (name: string) => v
   }
 }
 
-function compare(name: string, operator: Operator, literal: string, facts: Facts, unstated: (name: string) => void): boolean {
+function compare(
+  name: string,
+  operator: Operator,
+  literal: string,
+  facts: Facts,
+  unstated: (name: string) => void,
+): boolean {
   if (name === "model") return (facts.model === literal) === (operator === "=");
   const parameter = facts.parameters.get(name);
   if (typeof parameter === "number") return ordered(parameter - Number(literal), operator);

@@ -72,4 +72,3 @@ export function unreadable(error: unknown): string {
       return `this file cannot be read (${codeOf(error)})`;
   }
 }
-

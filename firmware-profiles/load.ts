@@ -12,7 +12,14 @@ import { checkCondition, type NameKind, type Names } from "./facts.ts";
 import { type Files, topOf } from "./files.ts";
 import { mergeMaps } from "./merge.ts";
 import { parseData } from "./parse.ts";
-import { type Evidence, fragmentSchemas, type ParameterDefinition, profileName, profileSchemas, protocolName } from "./profile.ts";
+import {
+  type Evidence,
+  fragmentSchemas,
+  type ParameterDefinition,
+  profileName,
+  profileSchemas,
+  protocolName,
+} from "./profile.ts";
 import type { At, Report } from "./report.ts";
 import type { Protocol } from "./schema.ts";
 import { didYouMean, listed } from "./suggest.ts";
@@ -78,13 +85,19 @@ export class ProfileLoader {
     const { report } = this.#context;
     if (!profileName.safeParse(name).success) {
       const bare = name.replace(/^(\.?\/)*(firmware-profiles\/)?/, "").replace(/\.ya?ml$/, "");
-      report.fault(at, `a profile is named as eastron/sdm630, not '${name}'${profileName.safeParse(bare).success ? `; did you mean '${bare}'?` : ""}`);
+      report.fault(
+        at,
+        `a profile is named as eastron/sdm630, not '${name}'${profileName.safeParse(bare).success ? `; did you mean '${bare}'?` : ""}`,
+      );
       return null;
     }
     const found = await this.#find(`${name}.yaml`);
     if (found === null) {
       const names = await profileNames(this.#context.shipped);
-      report.fault(at, `there is no profile '${name}', neither beside the site file nor shipped${didYouMean(name, names) || `; shipped are ${listed(names)}`}`);
+      report.fault(
+        at,
+        `there is no profile '${name}', neither beside the site file nor shipped${didYouMean(name, names) || `; shipped are ${listed(names)}`}`,
+      );
       return null;
     }
     let loading = this.#loaded.get(name);
@@ -157,7 +170,8 @@ export class ProfileLoader {
         continue;
       }
       const found = await this.#find(path);
-      if (found === null) report.fault(at, `there is no fragment '${path}', neither beside the site file nor in firmware-profiles/`);
+      if (found === null)
+        report.fault(at, `there is no fragment '${path}', neither beside the site file nor in firmware-profiles/`);
       if (found === null || found.data === undefined) continue;
       if (!isDataMap(found.data)) {
         report.fault(topOf(found.name), "a fragment is a map: points, defaults, ...");
@@ -187,7 +201,14 @@ interface Layer {
 }
 
 const EMPTY: Layer = {
-  points: new Map(), defaults: [], behaviour: {}, every: undefined, variants: [], sources: {}, versions: {}, parameters: {},
+  points: new Map(),
+  defaults: [],
+  behaviour: {},
+  every: undefined,
+  variants: [],
+  sources: {},
+  versions: {},
+  parameters: {},
 };
 
 /** Two imports of one file, the later over the earlier. */
@@ -241,12 +262,19 @@ function withFile(below: Layer, data: DataMap, protocol: Protocol, report: Repor
     // Their schemas were checked with the file; what did not fit is told and left out by `namesOf`.
     sources: { ...below.sources, ...(mapAt(data, "sources") as unknown as Record<string, Evidence>) },
     versions: { ...below.versions, ...(mapAt(data, "versions") as unknown as Record<string, string>) },
-    parameters: { ...below.parameters, ...(mapAt(data, "parameters") as unknown as Record<string, ParameterDefinition>) },
+    parameters: {
+      ...below.parameters,
+      ...(mapAt(data, "parameters") as unknown as Record<string, ParameterDefinition>),
+    },
   };
 }
 
 /** `fields` over the point that was there, or as a new one over `defaults`. */
-export function layeredPoint(before: LayeredPoint | undefined, fields: DataMap, defaults: readonly DataMap[]): LayeredPoint {
+export function layeredPoint(
+  before: LayeredPoint | undefined,
+  fields: DataMap,
+  defaults: readonly DataMap[],
+): LayeredPoint {
   return before === undefined ? { defaults, fields: [fields] } : { ...before, fields: [...before.fields, fields] };
 }
 
@@ -255,8 +283,10 @@ function namesOf(models: readonly string[], versions: Layer["versions"], paramet
   for (const name of Object.keys(versions)) names.set(name, { kind: "version" });
   for (const [name, parameter] of Object.entries(parameters)) {
     if (!isDataMap(parameter)) continue;
-    if ("values" in parameter && Array.isArray(parameter.values)) names.set(name, { kind: "values", values: parameter.values.map(String) });
-    else if (parameter["type"] === "number" || parameter["type"] === "boolean") names.set(name, { kind: parameter["type"] });
+    if ("values" in parameter && Array.isArray(parameter.values))
+      names.set(name, { kind: "values", values: parameter.values.map(String) });
+    else if (parameter["type"] === "number" || parameter["type"] === "boolean")
+      names.set(name, { kind: parameter["type"] });
   }
   return names;
 }
@@ -293,20 +323,28 @@ function checkLayers(profile: Profile, report: Report): void {
     for (const patch of listAt(data, "points")) {
       cited.push(patch);
       for (const name of namesIn(patch)) {
-        if (!known.has(name)) report.fault(valueAt(patch, "name"), `there is no point '${name}' to change${didYouMean(name, known)} (a new point needs an address)`);
+        if (!known.has(name))
+          report.fault(
+            valueAt(patch, "name"),
+            `there is no point '${name}' to change${didYouMean(name, known)} (a new point needs an address)`,
+          );
       }
     }
     const removed = data["remove"];
     if (!Array.isArray(removed)) continue;
     removed.forEach((name, index) => {
-      if (typeof name === "string" && !known.has(name)) report.fault(valueAt(removed, index), `there is no point '${name}' to remove${didYouMean(name, known)}`);
+      if (typeof name === "string" && !known.has(name))
+        report.fault(valueAt(removed, index), `there is no point '${name}' to remove${didYouMean(name, known)}`);
     });
   }
   for (const fields of cited) {
     const source = fields["source"];
     // A single word is an id; anything longer explains itself.
     if (typeof source !== "string" || !/^[\w.-]+$/.test(source) || Object.hasOwn(profile.sources, source)) continue;
-    report.fault(valueAt(fields, "source"), `no evidence '${source}' under sources${didYouMean(source, Object.keys(profile.sources))}`);
+    report.fault(
+      valueAt(fields, "source"),
+      `no evidence '${source}' under sources${didYouMean(source, Object.keys(profile.sources))}`,
+    );
   }
 }
 
@@ -332,7 +370,12 @@ export async function profileNames(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => entry.isFile() && entry.name.endsWith(".yaml"))
-    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length).replace(/^[\\/]/, "").replaceAll("\\", "/"))
+    .map((entry) =>
+      join(entry.parentPath, entry.name)
+        .slice(folder.length)
+        .replace(/^[\\/]/, "")
+        .replaceAll("\\", "/"),
+    )
     .filter((path) => path.includes("/") && !path.startsWith("common/") && !path.split("/").includes("recordings"))
     .map((path) => path.replace(/\.yaml$/, ""))
     .sort();

@@ -6,7 +6,17 @@
  *   - everything else, other lists too, is replaced by the later layer.
  * Layers are never written into: each merge makes a new value that keeps the places of its parts.
  */
-import { type Data, type DataMap, hasOrigins, inheritOrigins, isDataMap, listFrom, originOf, selfOf } from "./yaml.ts";
+import {
+  type Data,
+  type DataMap,
+  hasOrigins,
+  inheritOrigins,
+  isDataMap,
+  listFrom,
+  type Origin,
+  originOf,
+  selfOf,
+} from "./yaml.ts";
 
 /** `layers` from the first to the last; the last wins. */
 export function mergeMaps(...layers: readonly DataMap[]): DataMap {
@@ -32,7 +42,9 @@ const isNamedList = (data: Data | undefined): data is Named[] =>
   Array.isArray(data) && data.every((item) => isDataMap(item) && typeof item["name"] === "string");
 
 function mergeNamed(base: Named[], layer: Named[]): Data[] {
-  const items = new Map(base.map((item, index) => [item.name, { data: item as DataMap, origin: originOf(base, index) }]));
+  const items = new Map<string, { data: DataMap; origin: Origin | undefined }>(
+    base.map((item, index) => [item.name, { data: item, origin: originOf(base, index) }]),
+  );
   layer.forEach((item, index) => {
     const before = items.get(item.name);
     const data = before === undefined ? mergeMaps(item) : mergeMaps(before.data, item);

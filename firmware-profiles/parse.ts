@@ -5,7 +5,7 @@
 import type { z } from "zod";
 import type { At, Report } from "./report.ts";
 import { didYouMean, listed } from "./suggest.ts";
-import { type Data, isDataMap, keyAt, originOf, selfOf, valueAt } from "./yaml.ts";
+import { type Data, isDataMap, keyAt, originOf, valueAt } from "./yaml.ts";
 
 type Issue = z.core.$ZodIssue;
 type RawIssue = z.core.$ZodRawIssue;
@@ -78,7 +78,10 @@ function tell(issue: Issue, data: Data, report: Report, at: At): void {
   const value = read(container, key);
   if (value === undefined) {
     // What is missing has no place: the thing that should have it does.
-    report.fault(placeOfContainer(data, issue.path, at), `'${key}' is missing${issue.message === "" ? "" : `: ${issue.message}`}`);
+    report.fault(
+      placeOfContainer(data, issue.path, at),
+      `'${key}' is missing${issue.message === "" ? "" : `: ${issue.message}`}`,
+    );
     return;
   }
   const shown = issue.code === "invalid_format" && typeof value === "string" ? `, not ${quote(value)}` : "";
@@ -88,18 +91,23 @@ function tell(issue: Issue, data: Data, report: Report, at: At): void {
 /** The key that leads to the thing which lacks something: `modbus:`, or the first line of a list's item. */
 function placeOfContainer(data: Data, path: readonly PropertyKey[], at: At): At {
   const { container, key } = locate(data, path.slice(0, -1));
-  if (container === null || key === undefined) return isObject(data) && selfOf(data).file.name !== "" ? at : at;
+  if (container === null || key === undefined) return at;
   return Array.isArray(container) ? valueAt(container, key) : keyAt(container, key);
 }
 
 /** The branch of a union that was meant: of the right kind, with the fewest faults. Null where none is. */
 function bestBranch(branches: readonly (readonly Issue[])[], value: unknown): readonly Issue[] | null {
-  const fitting = branches.filter((issues) => !issues.some((issue) => issue.path.length === 0 && WRONG_KIND.has(issue.code)));
+  const fitting = branches.filter((issues) => !issues.some(isWrongKind));
   if (fitting.length === 0 || !isObject(value)) return fitting.length === 1 ? (fitting[0] ?? null) : null;
   return fitting.reduce((best, issues) => (issues.length < best.length ? issues : best));
 }
 
-const WRONG_KIND: ReadonlySet<string> = new Set(["invalid_type", "invalid_value"]);
+/** The value as a whole is of another kind than the branch takes. */
+function isWrongKind(issue: Issue): boolean {
+  if (issue.path.length > 0) return false;
+  if (issue.code === "invalid_union") return issue.errors.every((issues) => issues.some(isWrongKind));
+  return issue.code === "invalid_type" || issue.code === "invalid_value";
+}
 
 /** The message of an issue, made while its schema and input are at hand. */
 function message(issue: RawIssue): string | undefined {
@@ -107,7 +115,12 @@ function message(issue: RawIssue): string | undefined {
   switch (issue.code) {
     case "unrecognized_keys": {
       const known = knownKeys(issue.inst);
-      return issue.keys.map((key) => `unknown key '${key}'${didYouMean(key, known) || (known.length > 0 ? `; known are ${listed(known)}` : "")}`).join("\n");
+      return issue.keys
+        .map(
+          (key) =>
+            `unknown key '${key}'${didYouMean(key, known) || (known.length > 0 ? `; known are ${listed(known)}` : "")}`,
+        )
+        .join("\n");
     }
     case "invalid_type":
       if (input === undefined) return descriptionOf(issue.inst);
@@ -119,18 +132,20 @@ function message(issue: RawIssue): string | undefined {
       return `expected ${values.length === 1 ? "" : "one of "}${listed(values, 30)}, ${received(input)}${hint}`;
     }
     case "too_big":
-      return `must ${sized(issue.origin)}be ${issue.inclusive === false ? "below" : "at most"} ${issue.maximum}${measured(input)}`;
+      return `${sized(issue.origin)} ${issue.inclusive === false ? "below" : "at most"} ${issue.maximum}${measured(input)}`;
     case "too_small":
       if (issue.minimum === 1 && issue.origin === "string") return "must not be empty";
-      return `must ${sized(issue.origin)}be ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum}${measured(input)}`;
+      return `${sized(issue.origin)} ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum}${measured(input)}`;
     case "invalid_union":
+      if (input === undefined) return descriptionOf(issue.inst);
       return `${unionName(issue.inst)}, ${received(input)}`;
     default:
       return undefined;
   }
 }
 
-const sized = (origin: string): string => (origin === "string" || origin === "array" ? "in length " : "");
+const sized = (origin: string): string =>
+  origin === "string" ? "its length must be" : origin === "array" ? "the number of its items must be" : "must be";
 
 function measured(input: unknown): string {
   if (typeof input === "number") return `, is ${input}`;
@@ -155,8 +170,9 @@ function received(input: unknown, expected = ""): string {
   if (input === null) return "nothing stands here";
   if (Array.isArray(input)) return "not a list";
   if (isDataMap(input)) return "not a map";
-  if (typeof input === "string") return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" && !Number.isNaN(Number(input)) ? " (take the quotes away)" : ""}`;
-  return `not ${String(input)}${expected === "string" ? " (put it in quotes)" : ""}`;
+  if (typeof input === "string")
+    return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" && !Number.isNaN(Number(input)) ? " (take the quotes away)" : ""}`;
+  return `not ${JSON.stringify(input)}${expected === "string" ? " (put it in quotes)" : ""}`;
 }
 
 const quote = (text: string): string => `'${text.length > 60 ? `${text.slice(0, 57)}...` : text}'`;
@@ -172,7 +188,8 @@ function kindOf(schema: unknown): string {
   const def = defOf(schema);
   if (def === undefined) return "something else";
   if (def.type === "literal" && Array.isArray(def.values)) return def.values.map(String).join(" or ");
-  if (def.type === "union" && Array.isArray(def.options)) return def.options.map((option) => kindOf(option)).join(" or ");
+  if (def.type === "union" && Array.isArray(def.options))
+    return def.options.map((option) => kindOf(option)).join(" or ");
   if (def.type === "pipe") return kindOf(def.in);
   return kindName(def.type);
 }
@@ -211,7 +228,10 @@ function resolvePath(data: Data, path: readonly PropertyKey[]): unknown {
 }
 
 /** The container of the last step of `path`, and that step. */
-function locate(data: Data, path: readonly PropertyKey[]): { container: Data[] | { [key: string]: Data } | null; key?: string } {
+function locate(
+  data: Data,
+  path: readonly PropertyKey[],
+): { container: Data[] | { [key: string]: Data } | null; key?: string } {
   const last = path.at(-1);
   const container = resolvePath(data, path.slice(0, -1));
   if (last === undefined || (!Array.isArray(container) && !isDataMap(container))) return { container: null };

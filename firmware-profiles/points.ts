@@ -13,30 +13,33 @@ export interface CheckedPoint<P extends Protocol = Protocol> {
   readonly data: DataMap;
 }
 
-/** Points that do not fit are told and left out, so that the others can be checked further. */
-export function compilePoints<P extends Protocol>(
-  protocol: P,
-  points: ReadonlyMap<string, LayeredPoint>,
-  every_ms: number,
-  report: Report,
-): CheckedPoint<P>[];
+export interface CompiledPoints {
+  readonly checked: readonly CheckedPoint[];
+  /** Points that did not fit (told); a part of them can still be checked. */
+  readonly unfit: readonly DataMap[];
+}
+
+/** Points that do not fit are told and set aside, so that the others can be checked further. */
 export function compilePoints(
   protocol: Protocol,
   points: ReadonlyMap<string, LayeredPoint>,
   every_ms: number,
   report: Report,
-): CheckedPoint[] {
+): CompiledPoints {
   const checked: CheckedPoint[] = [];
+  const unfit: DataMap[] = [];
   for (const [, { defaults, fields }] of points) {
     const merged = mergeMaps(...defaults, ...fields);
     const at = selfOf(fields[0] ?? merged);
     const data = protocol === "modbus" && isBitArea(merged) ? mergeMaps({ type: "bool" }, merged) : merged;
     const parsed = parseData(protocols[protocol].point, data, report, at);
-    if (parsed === undefined) continue;
-    // The schema is the one of this protocol; the union of all three is what the compiler sees.
-    checked.push({ point: { ...parsed, every: parsed.every ?? every_ms } as PointOf[Protocol], data });
+    if (parsed === undefined) {
+      unfit.push(data);
+      continue;
+    }
+    checked.push({ point: { ...parsed, every: parsed.every ?? every_ms }, data });
   }
-  return checked;
+  return { checked, unfit };
 }
 
 /** Coils and discrete inputs hold single bits; that need not be written out. */

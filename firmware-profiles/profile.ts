@@ -13,7 +13,10 @@ const text = z.string().min(1);
 /** A version component or parameter, as conditions name it. */
 const conditionName = z
   .string()
-  .regex(/^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$/, "expected lower case letters, digits and '_', in parts joined by '.'");
+  .regex(
+    /^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$/,
+    "expected lower case letters, digits and '_', in parts joined by '.'",
+  );
 
 /** `eastron/sdm630`: folders and a file below firmware-profiles/ or beside the site file. */
 export const profileName = z
@@ -32,7 +35,10 @@ const evidence = z.union([
 
 const parameter = z.union([
   z.strictObject({
-    values: z.array(z.union([z.string(), z.number()])).min(2).describe("The values that it can have."),
+    values: z
+      .array(z.union([z.string(), z.number()]))
+      .min(2)
+      .describe("The values that it can have."),
     default: z.union([z.string(), z.number()]).optional().describe("Without a default the site file must state it."),
     description: text.describe("What it is, and where on the device it is found."),
   }),
@@ -44,14 +50,23 @@ const parameter = z.union([
 ]);
 
 const documentation = z.strictObject({
-  address_base: z.union([z.literal(0), z.literal(1)]).optional().describe("What the manual calls the first register: 0 (as on the wire) or 1."),
-  address_formula: text.optional().describe("How the manual's numbers become wire addresses, for people, such as '10 * PNU - 1'."),
+  address_base: z
+    .union([z.literal(0), z.literal(1)])
+    .optional()
+    .describe("What the manual calls the first register: 0 (as on the wire) or 1."),
+  address_formula: text
+    .optional()
+    .describe("How the manual's numbers become wire addresses, for people, such as '10 * PNU - 1'."),
   manual: text.optional().describe("Title and edition of the manual."),
   url: z.url().optional(),
 });
 
 /** `shape` without requirements: any field may be left out, and null takes an earlier layer's away. */
-function patchOf(shape: Readonly<Record<string, z.ZodType>>, without: readonly string[], nullable: boolean): Record<string, z.ZodType> {
+function patchOf(
+  shape: Readonly<Record<string, z.ZodType>>,
+  without: readonly string[],
+  nullable: boolean,
+): Record<string, z.ZodType> {
   return Object.fromEntries(
     Object.entries(shape)
       .filter(([key]) => !without.includes(key))
@@ -99,17 +114,35 @@ function layerShape(protocol: Protocol) {
     [protocol]: parts.behaviour.optional().describe("Changed behaviour."),
   });
   return {
-    import: z.array(z.string().regex(/^[a-z0-9][\w./-]*\.yaml$/, "expected a path such as common/modbus-meter.yaml")).optional()
-      .describe("Fragments that come before this file, in this order; paths from the top of firmware-profiles/, or beside the site file."),
+    import: z
+      .array(z.string().regex(/^[a-z0-9][\w./-]*\.yaml$/, "expected a path such as common/modbus-meter.yaml"))
+      .optional()
+      .describe(
+        "Fragments that come before this file, in this order; paths from the top of firmware-profiles/, or beside the site file.",
+      ),
     sources: z.record(identifier, evidence).optional().describe("Evidence, by an id that points and variants name."),
-    versions: z.record(conditionName, text).optional()
-      .describe("Version components that conditions may name (firmware, firmware.main, hardware, protocol), and where a person finds each."),
-    parameters: z.record(conditionName, parameter).optional().describe("What the site file may have to say of the device, for it cannot be read from it."),
+    versions: z
+      .record(conditionName, text)
+      .optional()
+      .describe(
+        "Version components that conditions may name (firmware, firmware.main, hardware, protocol), and where a person finds each.",
+      ),
+    parameters: z
+      .record(conditionName, parameter)
+      .optional()
+      .describe("What the site file may have to say of the device, for it cannot be read from it."),
     [protocol]: parts.behaviour.optional().describe("How the device wants to be read."),
-    every: duration.optional().describe("Poll interval of points that state none; a site file's `every` stands above it. Default: 1s."),
+    every: duration
+      .optional()
+      .describe("Poll interval of points that state none; a site file's `every` stands above it. Default: 1s."),
     defaults: parts.defaults.optional().describe("Fields that every point of this file has unless it states them."),
     points: z.array(parts.point).optional().describe("Points, in the order in which people look at them."),
-    variants: z.array(variant).optional().describe("What differs by firmware, model or parameter: every variant whose condition holds is applied, in order, the last wins."),
+    variants: z
+      .array(variant)
+      .optional()
+      .describe(
+        "What differs by firmware, model or parameter: every variant whose condition holds is applied, in order, the last wins.",
+      ),
   };
 }
 
@@ -118,7 +151,10 @@ const head = {
   manufacturer: text.describe("As on the type plate; OTLP resource attribute device.manufacturer."),
   model: text.describe("The model that is meant where a site file names none."),
   models: z.array(text).optional().describe("Other models that this profile serves."),
-  version: z.string().regex(/^\d+\.\d+\.\d+$/, "expected a version such as 1.0.0").describe("Version of this profile: the OTLP scope's version."),
+  version: z
+    .string()
+    .regex(/^\d+\.\d+\.\d+$/, "expected a version such as 1.0.0")
+    .describe("Version of this profile: the OTLP scope's version."),
   description: text.optional().describe("What is read, and what a person must set at the device first."),
   documentation: documentation.optional().describe("The vendor's documents, for people."),
 };

@@ -33,7 +33,9 @@ export function resolveProfile(profile: Profile, facts: Facts): Resolved {
     defaults.push(mapAt(data, "defaults"));
     behaviour = mergeMaps(behaviour, mapAt(data, profile.protocol));
     every = data["every"] ?? every;
-    for (const name of Array.isArray(data["remove"]) ? data["remove"] : []) points.delete(String(name));
+    for (const name of Array.isArray(data["remove"]) ? data["remove"] : []) {
+      if (typeof name === "string") points.delete(name);
+    }
     for (const patch of listAt(data, "points")) {
       for (const name of namesIn(patch)) {
         const before = points.get(name);

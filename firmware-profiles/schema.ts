@@ -11,7 +11,7 @@ const UNIT_MS: Record<string, number> = { ms: 1, s: 1000, min: 60_000, h: 3_600_
 
 /** `500ms`, `1s`, `5min`, `1h`; becomes milliseconds. */
 export const duration = z
-  .string()
+  .string("expected a duration such as 500ms, 1s, 5min or 1h")
   .regex(DURATION, "expected a duration such as 500ms, 1s, 5min or 1h")
   .transform((text) => {
     const [, amount = "0", unit = "ms"] = DURATION.exec(text) ?? [];
@@ -51,8 +51,13 @@ export const pointCommon = z.strictObject({
   description: z.string().optional().describe("One line for people; the OTLP metric's description."),
   kind: pointKind
     .default("gauge")
-    .describe("gauge: a momentary value. counter: a total that counts up. state: a code with named states, or a bit field with named flags. text: a string, sent as a log record."),
-  unit: z.string().default("1").describe("UCUM code, case sensitive: V, A, kW.h, Cel, %, bar, 1. Of the value after scaling."),
+    .describe(
+      "gauge: a momentary value. counter: a total that counts up. state: a code with named states, or a bit field with named flags. text: a string, sent as a log record.",
+    ),
+  unit: z
+    .string()
+    .default("1")
+    .describe("UCUM code, case sensitive: V, A, kW.h, Cel, %, bar, 1. Of the value after scaling."),
   attributes: z
     .record(z.string().regex(/^[a-z][a-z0-9_.]*$/), z.union([z.string(), z.number(), z.boolean()]))
     .default({})
@@ -80,13 +85,20 @@ export const pointCommon = z.strictObject({
   rollover: z
     .union([z.number().positive(), z.string().regex(/^(2|10)\^\d+$/, "expected a number, 2^n or 10^n")])
     .optional()
-    .describe("kind counter: the raw value at which it starts again from 0, such as 2^32 or 10^6. Without it every step back is a reset."),
+    .describe(
+      "kind counter: the raw value at which it starts again from 0, such as 2^32 or 10^6. Without it every step back is a reset.",
+    ),
   report: z
     .enum(["always", "change"])
     .optional()
-    .describe("change: only when value or quality differ from the last reading. Default: change for text, always for the rest."),
+    .describe(
+      "change: only when value or quality differ from the last reading. Default: change for text, always for the rest.",
+    ),
   access: z.literal("read").default("read").describe("Points are read only."),
-  source: z.string().optional().describe("Evidence: where the address and scale come from; an id of the profile's sources, or a text."),
+  source: z
+    .string()
+    .optional()
+    .describe("Evidence: where the address and scale come from; an id of the profile's sources, or a text."),
   verified: z
     .union([
       z.literal(false),
@@ -104,13 +116,27 @@ export const pointCommon = z.strictObject({
 // --- Modbus -------------------------------------------------------------------------------------
 
 export const modbusTypes = [
-  "bool", "u8", "u16", "s16", "u24", "u32", "s32", "u64", "s64", "f32", "f64",
-  "bcd16", "bcd32", "string",
+  "bool",
+  "u8",
+  "u16",
+  "s16",
+  "u24",
+  "u32",
+  "s32",
+  "u64",
+  "s64",
+  "f32",
+  "f64",
+  "bcd16",
+  "bcd32",
+  "string",
 ] as const;
 
 export const wordOrder = z
   .enum(["ABCD", "CDAB", "BADC", "DCBA"])
-  .describe("Order of bytes on the wire, A the most significant: ABCD big-endian, CDAB low word first, BADC bytes swapped in each word, DCBA little-endian.");
+  .describe(
+    "Order of bytes on the wire, A the most significant: ABCD big-endian, CDAB low word first, BADC bytes swapped in each word, DCBA little-endian.",
+  );
 
 export const modbusPoint = pointCommon.extend({
   area: z
@@ -118,7 +144,10 @@ export const modbusPoint = pointCommon.extend({
     .default("holding")
     .describe("holding: FC 3. input: FC 4. coil: FC 1. discrete: FC 2."),
   address: z.int().min(0).max(65535).describe("Wire address, from 0. A manual's 40001 or 30001 is usually 0 here."),
-  type: z.enum(modbusTypes).default("u16").describe("Type on the wire; bool for coils, discrete inputs and single bits."),
+  type: z
+    .enum(modbusTypes)
+    .default("u16")
+    .describe("Type on the wire; bool for coils, discrete inputs and single bits."),
   order: wordOrder.optional(),
   length: z.int().min(1).max(125).optional().describe("type string: number of registers, two characters each."),
   bits: z
@@ -130,7 +159,9 @@ export const modbusPoint = pointCommon.extend({
     .min(0)
     .max(65535)
     .optional()
-    .describe("Register (same area) with a signed power of ten that multiplies the value (SunSpec sunssf), read in the same request; 0x8000 means the point is not implemented."),
+    .describe(
+      "Register (same area) with a signed power of ten that multiplies the value (SunSpec sunssf), read in the same request; 0x8000 means the point is not implemented.",
+    ),
 });
 
 const addressRange = z.tuple([z.int().min(0).max(65535), z.int().min(0).max(65535)]);
@@ -147,8 +178,13 @@ export const modbusBehaviour = z.strictObject({
     .optional()
     .describe("Unused registers that a read may cover to save a request. Default: 16. 0 reads only what is asked."),
   forbidden: z.array(addressRange).optional().describe("Address ranges [first, last] that a read must not touch."),
-  alone: z.array(addressRange).optional().describe("Ranges [first, last] that are read as one block of exactly this length."),
-  pause: duration.optional().describe("Silence between two requests to this device. Default: none on TCP, 3.5 characters on serial lines."),
+  alone: z
+    .array(addressRange)
+    .optional()
+    .describe("Ranges [first, last] that are read as one block of exactly this length."),
+  pause: duration
+    .optional()
+    .describe("Silence between two requests to this device. Default: none on TCP, 3.5 characters on serial lines."),
   timeout: duration.optional().describe("Wait for an answer. Default: 1s."),
   connect_delay: duration.optional().describe("Wait after connecting before the first request. Default: none."),
 });
@@ -158,21 +194,38 @@ export const modbusBehaviour = z.strictObject({
 export const opcuaPoint = pointCommon.extend({
   address: z
     .string()
-    .regex(/^(nsu=[^;]+;|ns=\d+;)?[isgb]=.+$/, "expected a NodeId such as nsu=http://acme.example/oven;s=Zone1.PV or i=2258")
+    .regex(
+      /^(nsu=[^;]+;|ns=\d+;)?[isgb]=.+$/,
+      "expected a NodeId such as nsu=http://acme.example/oven;s=Zone1.PV or i=2258",
+    )
     .describe("NodeId. The namespace stands by its URI (nsu=...;), for indexes change between servers and restarts."),
   type: z
     .enum(["f64", "i64", "bool", "string"])
     .optional()
-    .describe("Kind of number wanted: f64 (default), i64 for counters and codes that must stay exact, bool, string (default for text)."),
+    .describe(
+      "Kind of number wanted: f64 (default), i64 for counters and codes that must stay exact, bool, string (default for text).",
+    ),
 });
 
 export const opcuaBehaviour = z.strictObject({
-  mode: z.enum(["subscribe", "poll"]).optional().describe("subscribe (default): the server sends changes. poll: read every interval."),
-  publishing: duration.optional().describe("Publishing interval wanted of the server. Default: the shortest point interval, at least 100ms."),
-  queue: z.int().min(1).max(10_000).optional().describe("Values that the server keeps for an item between two publishings. Default: 10."),
+  mode: z
+    .enum(["subscribe", "poll"])
+    .optional()
+    .describe("subscribe (default): the server sends changes. poll: read every interval."),
+  publishing: duration
+    .optional()
+    .describe("Publishing interval wanted of the server. Default: the shortest point interval, at least 100ms."),
+  queue: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .optional()
+    .describe("Values that the server keeps for an item between two publishings. Default: 10."),
   watchdog: duration
     .optional()
-    .describe("A subscription silent for so long (keep-alives included) is given up and made anew. Default: 3 publishing intervals, at least 10s."),
+    .describe(
+      "A subscription silent for so long (keep-alives included) is given up and made anew. Default: 3 publishing intervals, at least 10s.",
+    ),
   timeout: duration.optional().describe("Wait for an answer. Default: 10s."),
 });
 
@@ -181,23 +234,39 @@ export const opcuaBehaviour = z.strictObject({
 export const serialPoint = pointCommon.extend({
   address: z
     .string()
-    .regex(/^[a-z][a-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$/, "expected MESSAGE.GROUP, a message of the profile and a named group of its pattern")
+    .regex(
+      /^[a-z][a-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$/,
+      "expected MESSAGE.GROUP, a message of the profile and a named group of its pattern",
+    )
     .describe("MESSAGE.GROUP: a message of this profile and a named group of its pattern."),
-  type: z.enum(["f64", "i64", "string"]).optional().describe("How the group's text is read: f64 (default), i64, string (default for text)."),
-  map: z.record(z.string(), z.number()).optional().describe("Text tokens and the number each stands for, such as S: 1, D: 0."),
+  type: z
+    .enum(["f64", "i64", "string"])
+    .optional()
+    .describe("How the group's text is read: f64 (default), i64, string (default for text)."),
+  map: z
+    .record(z.string(), z.number())
+    .optional()
+    .describe("Text tokens and the number each stands for, such as S: 1, D: 0."),
 });
 
 /** Escapes as in YAML double quotes (\r, \n, \x02) are already bytes here. */
 const framing = z.strictObject({
-  start: z.string().min(1).optional().describe("Bytes that begin a frame, such as \"\\x02\" (STX). Bytes before it are skipped."),
-  end: z.string().min(1).optional().describe("Bytes that end a frame, such as \"\\r\\n\" or \"\\x03\" (ETX)."),
+  start: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Bytes that begin a frame, such as "\\x02" (STX). Bytes before it are skipped.'),
+  end: z.string().min(1).optional().describe('Bytes that end a frame, such as "\\r\\n" or "\\x03" (ETX).'),
   length: z.int().min(1).max(4096).optional().describe("Fixed frame length in bytes, after start."),
   gap: duration.optional().describe("Silence that ends a frame, where nothing else does."),
   max: z.int().min(1).max(65536).default(1024).describe("Longest frame in bytes; longer input is dropped and counted."),
   checksum: z
     .strictObject({
       kind: z.enum(["xor", "sum8", "sum8_complement", "crc16_modbus", "crc16_ccitt"]),
-      coding: z.enum(["binary", "hex"]).default("binary").describe("How it is written: raw bytes, or hexadecimal digits."),
+      coding: z
+        .enum(["binary", "hex"])
+        .default("binary")
+        .describe("How it is written: raw bytes, or hexadecimal digits."),
       position: z.enum(["before_end", "after_end"]).default("before_end").describe("Where it stands."),
       from: z.enum(["start", "after_start"]).default("after_start").describe("The first byte that it covers."),
     })
@@ -208,19 +277,27 @@ const framing = z.strictObject({
 const serialMessage = z.strictObject({
   name: pointName,
   request: z.string().min(1).optional().describe("What is sent to get it; without it the device sends by itself."),
-  pattern: z.string().describe("Regular expression with named groups; it must match the whole frame without start, end and checksum."),
+  pattern: z
+    .string()
+    .describe("Regular expression with named groups; it must match the whole frame without start, end and checksum."),
   errors: z
     .record(z.string(), z.string().regex(/^[a-z][a-z0-9_]*$/))
     .optional()
-    .describe("Patterns of answers that carry no value, and the quality reason of each, such as \"^S \\\\+\": overload."),
+    .describe('Patterns of answers that carry no value, and the quality reason of each, such as "^S \\\\+": overload.'),
   every: duration.optional().describe("Poll interval of a request. Default: the device's."),
 });
 
 export const serialLine = z.strictObject({
   baud: z.int().min(50).max(4_000_000).optional().describe("Default: 9600."),
-  data_bits: z.union([z.literal(7), z.literal(8)]).optional().describe("Default: 8."),
+  data_bits: z
+    .union([z.literal(7), z.literal(8)])
+    .optional()
+    .describe("Default: 8."),
   parity: z.enum(["none", "even", "odd"]).optional().describe("Default: none."),
-  stop_bits: z.union([z.literal(1), z.literal(2)]).optional().describe("Default: 1."),
+  stop_bits: z
+    .union([z.literal(1), z.literal(2)])
+    .optional()
+    .describe("Default: 1."),
 });
 
 export const serialBehaviour = serialLine.extend({
@@ -229,7 +306,11 @@ export const serialBehaviour = serialLine.extend({
   encoding: z.enum(["ascii", "latin1", "utf8"]).optional().describe("Default: ascii."),
   timeout: duration.optional().describe("Wait for an answer. Default: 1s."),
   pause: duration.optional().describe("Silence between two requests. Default: none."),
-  silent_after: duration.optional().describe("A device that sends by itself and has been silent for so long has bad points, reason silent. Default: never."),
+  silent_after: duration
+    .optional()
+    .describe(
+      "A device that sends by itself and has been silent for so long has bad points, reason silent. Default: never.",
+    ),
 });
 
 /** Protocols that a profile can be written for, and the schema of their points and behaviour. */

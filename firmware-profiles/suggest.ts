@@ -9,7 +9,9 @@ export function nearest(word: string, names: Iterable<string>): string | null {
   for (const name of names) {
     const candidate = fold(name);
     const far = candidate === wanted ? 0 : distance(wanted, candidate);
-    const allowed = Math.max(1, Math.floor(Math.max(wanted.length, candidate.length) / 3));
+    // Swapped letters (unti for unit) are one slip, though they count as two.
+    const swapped = sorted(candidate) === sorted(wanted);
+    const allowed = Math.max(swapped ? 2 : 1, Math.floor(Math.max(wanted.length, candidate.length) / 3));
     if (far <= allowed && far < least) [best, least] = [name, far];
   }
   return best;
@@ -29,3 +31,4 @@ export function listed(names: Iterable<string>, max = 12): string {
 
 /** Case, and the three ways to write a blank in a name, are the commonest slips. */
 const fold = (word: string): string => word.toLowerCase().replace(/[-\s]/g, "_");
+const sorted = (word: string): string => Array.from(word).sort().join("");

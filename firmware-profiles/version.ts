@@ -16,7 +16,10 @@ const ZERO: Part = { digits: "" };
 export function parseVersion(text: string): Version | null {
   if (!/\d/.test(text)) return null;
   // V112, v1.2 and 1.2 differ in how they are printed only.
-  const bare = text.trim().toLowerCase().replace(/^v(?:er(?:sion)?)?[.\s]*(?=\d)/, "");
+  const bare = text
+    .trim()
+    .toLowerCase()
+    .replace(/^v(?:er(?:sion)?)?[.\s]*(?=\d)/, "");
   return bare.split("~").map((segment) => {
     const parts = [...segment.matchAll(/(\d+)|(\p{L}+)/gu)].map(([, digits, word = ""]): Part =>
       digits === undefined ? { word } : { digits: digits.replace(/^0+/, "") },

@@ -46,7 +46,12 @@ export interface ParseOptions {
 }
 
 /** The data of one YAML document; undefined where it cannot be read as such (told to `report`). */
-export function parseYaml(name: string, bytes: Uint8Array, report: Report, options: ParseOptions = {}): Data | undefined {
+export function parseYaml(
+  name: string,
+  bytes: Uint8Array,
+  report: Report,
+  options: ParseOptions = {},
+): Data | undefined {
   const text = decode(name, bytes, report);
   if (text === undefined) return undefined;
   const file = textFile(name, text);
@@ -74,7 +79,10 @@ export function parseYaml(name: string, bytes: Uint8Array, report: Report, optio
     return undefined;
   }
   for (const { pos, message } of document.warnings) {
-    report.fault({ file, offset: pos[0] }, `${message.replace(/\.?$/, "")}; tags (!) have no meaning here, take it away`);
+    report.fault(
+      { file, offset: pos[0] },
+      `${message.replace(/\.?$/, "")}; tags (!) have no meaning here, take it away`,
+    );
   }
   if (document.contents === null) {
     report.fault(top, "this file is empty");
@@ -119,7 +127,9 @@ function syntaxMessage(code: string, message: string, text: string, offset: numb
       return "wrong indentation, or a second ': ' in this line (a text that holds ': ' needs quotes)";
     case "MULTILINE_IMPLICIT_KEY":
     case "MISSING_CHAR":
-      return message.startsWith("Missing closing") ? "a quote is opened and never closed" : "a key needs ': ' (colon and blank) after it, or the indentation is wrong";
+      return message.startsWith("Missing closing")
+        ? "a quote is opened and never closed"
+        : "a key needs ': ' (colon and blank) after it, or the indentation is wrong";
     case "BAD_SCALAR_START":
       return `${message}; put the text in quotes`;
     case "BAD_DQ_ESCAPE":
@@ -150,7 +160,8 @@ class Converter {
     if (node === null) return null;
     this.#nodes += 1;
     if (this.#nodes > NODES_MAX) {
-      if (!this.#bombed) this.#report.fault(this.#at(node), "aliases (*) unfold to more than any site needs; write it out");
+      if (!this.#bombed)
+        this.#report.fault(this.#at(node), "aliases (*) unfold to more than any site needs; write it out");
       this.#bombed = true;
       return null;
     }
@@ -257,7 +268,8 @@ class Converter {
     const substituted = scalar !== null && typeof scalar.value === "string" && scalar.value !== data;
     let inside: number | null = null;
     if (scalar?.type === "PLAIN" && !text.includes("\n")) inside = value.offset;
-    if ((scalar?.type === "QUOTE_DOUBLE" || scalar?.type === "QUOTE_SINGLE") && !/[\\\n]|''/.test(text)) inside = value.offset + 1;
+    if ((scalar?.type === "QUOTE_DOUBLE" || scalar?.type === "QUOTE_SINGLE") && !/[\\\n]|''/.test(text))
+      inside = value.offset + 1;
     return { key: value, value, text, inside, substituted };
   }
 }
@@ -278,9 +290,11 @@ export function originOf(container: object, key: string | number): Origin | unde
 }
 
 /** The value at `key`, else the container itself. */
-export const valueAt = (container: object, key: string | number): At => originOf(container, key)?.value ?? selfOf(container);
+export const valueAt = (container: object, key: string | number): At =>
+  originOf(container, key)?.value ?? selfOf(container);
 /** The key itself, else the container. */
-export const keyAt = (container: object, key: string | number): At => originOf(container, key)?.key ?? selfOf(container);
+export const keyAt = (container: object, key: string | number): At =>
+  originOf(container, key)?.key ?? selfOf(container);
 
 /** Says where the entries of a map made from others came from: each entry from the last that has it. */
 export function inheritOrigins<T extends object>(made: T, self: At, from: readonly object[]): T {
@@ -295,7 +309,10 @@ export function inheritOrigins<T extends object>(made: T, self: At, from: readon
 }
 
 /** A list made from items of others, each with its own origin. */
-export function listFrom(self: At, items: readonly { readonly data: Data; readonly origin: Origin | undefined }[]): Data[] {
+export function listFrom(
+  self: At,
+  items: readonly { readonly data: Data; readonly origin: Origin | undefined }[],
+): Data[] {
   const list = items.map(({ data }) => data);
   const entries = new Map<string, Origin>();
   items.forEach(({ origin }, index) => origin !== undefined && entries.set(String(index), origin));

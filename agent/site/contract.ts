@@ -56,8 +56,8 @@ export interface AgentSettings {
   readonly commit_interval_ms: number;
   /** Most that the journal may take on disk; beyond it the oldest go first, and are counted. */
   readonly buffer: { readonly limit_bytes: number };
-  /** How often the agent's own figures are taken; 0: never. */
-  readonly metrics_interval_ms: number;
+  /** How often the agent's own figures are sent to the targets; null: never. */
+  readonly metrics_interval_ms: number | null;
 }
 
 export interface Site {
@@ -69,8 +69,6 @@ export interface Site {
   readonly devices: readonly SiteDevice[];
   readonly targets: readonly SiteTarget[];
   readonly agent: AgentSettings;
-  /** Every file that was read, secrets and profiles included: what to watch for a reload. */
-  readonly files: readonly string[];
   /** Replaces every secret of this site that stands in `text`. Whatever is shown or logged goes through it. */
   redact(text: string): string;
 }
@@ -89,6 +87,8 @@ export interface LoadedSite {
   readonly site: Site | null;
   /** Faults and warnings, by file, line and column. */
   readonly faults: readonly Fault[];
+  /** Every file that was read, also where a fault stopped it: what to watch for a better one. */
+  readonly files: readonly string[];
 }
 
 /** `loadSite(path, context)` in load.ts; it rejects only for mistakes of our own. */

@@ -3,19 +3,26 @@ import { didYouMean } from "../suggest.ts";
 import type { CheckedPoint } from "../points.ts";
 import type { Report } from "../report.ts";
 import { unitProblem } from "../units.ts";
-import { isDataMap, keyAt, valueAt } from "../yaml.ts";
+import { type DataMap, isDataMap, keyAt, valueAt } from "../yaml.ts";
 
 /** Faster than this, a gateway on a small board reads one device and little else. */
 const EVERY_MIN_MS = 20;
 
-export async function checkCommon(points: readonly CheckedPoint[], report: Report): Promise<void> {
+export function checkCommon(points: readonly CheckedPoint[], report: Report): void {
   for (const checked of points) {
     checkKind(checked, report);
     checkNumbers(checked, report);
-    const problem = await unitProblem(checked.point.unit);
-    if (problem !== null) report.fault(valueAt(checked.data, "unit"), `unit: ${problem}`);
   }
   checkSeries(points, report);
+}
+
+/** Units are checked also of points that are otherwise unfit. */
+export async function checkUnits(points: readonly DataMap[], report: Report): Promise<void> {
+  for (const data of points) {
+    const { unit } = data;
+    const problem = typeof unit === "string" ? await unitProblem(unit) : null;
+    if (problem !== null) report.fault(valueAt(data, "unit"), `unit: ${problem}`);
+  }
 }
 
 function checkKind({ point, data }: CheckedPoint, report: Report): void {
@@ -28,7 +35,10 @@ function checkKind({ point, data }: CheckedPoint, report: Report): void {
   }
   for (const field of ["states", "flags"] as const) {
     if (point[field] !== undefined && kind !== "state") {
-      report.fault(keyAt(data, field), `${field} need kind: state, and point '${point.name}' has kind ${kind}${didYouMean(kind, ["state"])}`);
+      report.fault(
+        keyAt(data, field),
+        `${field} need kind: state, and point '${point.name}' has kind ${kind}${didYouMean(kind, ["state"])}`,
+      );
     }
   }
   for (const field of ["rollover", "monotonic"] as const) {
@@ -40,7 +50,8 @@ function checkKind({ point, data }: CheckedPoint, report: Report): void {
     for (const field of ["scale", "offset", "range", "sentinels"] as const) {
       if (data[field] !== undefined) report.fault(keyAt(data, field), `a text has no ${field}`);
     }
-    if (point.type !== undefined && point.type !== "string") report.fault(valueAt(data, "type"), `kind text needs type string, not ${point.type}`);
+    if (point.type !== undefined && point.type !== "string")
+      report.fault(valueAt(data, "type"), `kind text needs type string, not ${point.type}`);
   } else if (point.type === "string") {
     report.fault(valueAt(data, "type"), `type string needs kind: text, and point '${point.name}' has kind ${kind}`);
   }
@@ -66,10 +77,16 @@ function checkCodes(states: Readonly<Record<string, string>> | undefined, data: 
 function checkNumbers({ point, data }: CheckedPoint, report: Report): void {
   if (point.scale === 0) report.fault(valueAt(data, "scale"), "scale 0 makes every value the same");
   if (point.range !== undefined && point.range[0] > point.range[1]) {
-    report.fault(valueAt(data, "range"), `range: the lowest value ${point.range[0]} is above the highest ${point.range[1]}`);
+    report.fault(
+      valueAt(data, "range"),
+      `range: the lowest value ${point.range[0]} is above the highest ${point.range[1]}`,
+    );
   }
   if (data["every"] !== undefined && point.every < EVERY_MIN_MS) {
-    report.warn(valueAt(data, "every"), `${point.every}ms is faster than most devices and gateways can go; ${EVERY_MIN_MS}ms or more is sensible`);
+    report.warn(
+      valueAt(data, "every"),
+      `${point.every}ms is faster than most devices and gateways can go; ${EVERY_MIN_MS}ms or more is sensible`,
+    );
   }
 }
 
@@ -83,11 +100,18 @@ function checkSeries(points: readonly CheckedPoint[], report: Report): void {
     const at = data["metric"] === undefined ? keyAt(data, "name") : valueAt(data, "metric");
     const stream = JSON.stringify([metric, Object.entries(point.attributes).sort(([a], [b]) => (a < b ? -1 : 1))]);
     const twin = streams.get(stream);
-    if (twin !== undefined) report.fault(at, `points '${twin}' and '${point.name}' have the same metric and attributes; tell them apart by an attribute`);
+    if (twin !== undefined)
+      report.fault(
+        at,
+        `points '${twin}' and '${point.name}' have the same metric and attributes; tell them apart by an attribute`,
+      );
     streams.set(stream, point.name);
     const first = metrics.get(metric);
     if (first !== undefined && (first.point.unit !== point.unit || first.point.kind !== point.kind)) {
-      report.warn(at, `metric ${metric} is ${point.kind} in ${point.unit} here, and ${first.point.kind} in ${first.point.unit} at point '${first.point.name}'`);
+      report.warn(
+        at,
+        `metric ${metric} is ${point.kind} in ${point.unit} here, and ${first.point.kind} in ${first.point.unit} at point '${first.point.name}'`,
+      );
     }
     metrics.set(metric, first ?? checked);
   }

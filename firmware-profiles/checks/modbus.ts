@@ -26,7 +26,12 @@ export function widthOf(point: ModbusPoint): number {
 const isBitArea = (point: ModbusPoint): boolean => point.area === "coil" || point.area === "discrete";
 
 /** `behaviour` of the profile, under that of the site file; `data` is where it was written. */
-export function checkModbus(points: readonly Checked[], behaviour: ModbusBehaviour, data: DataMap, report: Report): void {
+export function checkModbus(
+  points: readonly Checked[],
+  behaviour: ModbusBehaviour,
+  data: DataMap,
+  report: Report,
+): void {
   checkBehaviour(behaviour, data, report);
   for (const checked of points) {
     checkType(checked, report);
@@ -37,13 +42,23 @@ export function checkModbus(points: readonly Checked[], behaviour: ModbusBehavio
   checkOverlaps(points, report);
 }
 
-function checkBehaviour({ registers_max = REGISTERS_MAX, forbidden = [], alone = [] }: ModbusBehaviour, data: DataMap, report: Report): void {
-  for (const [field, ranges] of [["forbidden", forbidden], ["alone", alone]] as const) {
+function checkBehaviour(
+  { registers_max = REGISTERS_MAX, forbidden = [], alone = [] }: ModbusBehaviour,
+  data: DataMap,
+  report: Report,
+): void {
+  for (const [field, ranges] of [
+    ["forbidden", forbidden],
+    ["alone", alone],
+  ] as const) {
     ranges.forEach(([first, last], index) => {
       const at = itemAt(data, field, index);
       if (first > last) report.fault(at, `${field}: the first address ${first} is above the last ${last}`);
       else if (field === "alone" && last - first >= registers_max) {
-        report.fault(at, `alone: ${last - first + 1} registers cannot be read as one block; this device gives ${registers_max} at a time`);
+        report.fault(
+          at,
+          `alone: ${last - first + 1} registers cannot be read as one block; this device gives ${registers_max} at a time`,
+        );
       }
     });
   }
@@ -57,23 +72,38 @@ function itemAt(data: DataMap, field: string, index: number): At {
 function checkType({ point, data }: Checked, report: Report): void {
   const { type, area } = point;
   if (isBitArea(point)) {
-    if (type !== "bool") report.fault(valueAt(data, "type"), `a ${area === "coil" ? "coil" : "discrete input"} is one bit: type bool, not ${type}`);
+    if (type !== "bool")
+      report.fault(
+        valueAt(data, "type"),
+        `a ${area === "coil" ? "coil" : "discrete input"} is one bit: type bool, not ${type}`,
+      );
     for (const field of ["bits", "scale_register", "order", "length"] as const) {
-      if (data[field] !== undefined) report.fault(keyAt(data, field), `${field} has no meaning for a ${area === "coil" ? "coil" : "discrete input"}`);
+      if (data[field] !== undefined)
+        report.fault(
+          keyAt(data, field),
+          `${field} has no meaning for a ${area === "coil" ? "coil" : "discrete input"}`,
+        );
     }
     return;
   }
-  if (type === "string" && point.length === undefined) report.fault(valueAt(data, "type"), "type string needs length: its number of registers");
-  if (type !== "string" && point.length !== undefined) report.fault(keyAt(data, "length"), `length is for type string; ${type} has its own`);
+  if (type === "string" && point.length === undefined)
+    report.fault(valueAt(data, "type"), "type string needs length: its number of registers");
+  if (type !== "string" && point.length !== undefined)
+    report.fault(keyAt(data, "length"), `length is for type string; ${type} has its own`);
   const { bits } = point;
   if (bits === undefined) {
-    if (type === "bool") report.fault(valueAt(data, "type"), "a single bit of a register needs bits: { shift: N, width: 1 }");
+    if (type === "bool")
+      report.fault(valueAt(data, "type"), "a single bit of a register needs bits: { shift: N, width: 1 }");
     return;
   }
-  if (type !== "bool" && !INTEGER.test(type)) report.fault(keyAt(data, "bits"), `bits of ${type} have no meaning; the type must be an integer`);
+  if (type !== "bool" && !INTEGER.test(type))
+    report.fault(keyAt(data, "bits"), `bits of ${type} have no meaning; the type must be an integer`);
   const width = type === "bool" ? 16 : bitsOf(point);
   if (bits.shift + bits.width > width) {
-    report.fault(keyAt(data, "bits"), `bits ${bits.shift} to ${bits.shift + bits.width - 1} do not exist in ${width} bits`);
+    report.fault(
+      keyAt(data, "bits"),
+      `bits ${bits.shift} to ${bits.shift + bits.width - 1} do not exist in ${width} bits`,
+    );
   }
 }
 
@@ -86,12 +116,15 @@ function checkAddress({ point, data }: Checked, behaviour: ModbusBehaviour, repo
   }
   if (isBitArea(point)) return;
   const max = behaviour.registers_max ?? REGISTERS_MAX;
-  if (registers > max) report.fault(at, `${registers} registers cannot be read at once; this device gives ${max} (registers_max)`);
+  if (registers > max)
+    report.fault(at, `${registers} registers cannot be read at once; this device gives ${max} (registers_max)`);
   for (const [from, to] of behaviour.forbidden ?? []) {
-    if (point.address <= to && last >= from) report.fault(at, `address ${point.address} lies in the forbidden range ${from} to ${to}`);
+    if (point.address <= to && last >= from)
+      report.fault(at, `address ${point.address} lies in the forbidden range ${from} to ${to}`);
   }
   for (const range of behaviour.alone ?? []) {
-    if (straddles([point.address, last], range)) report.fault(at, `the point goes over an end of the block ${range[0]} to ${range[1]}, which is read alone`);
+    if (straddles([point.address, last], range))
+      report.fault(at, `the point goes over an end of the block ${range[0]} to ${range[1]}, which is read alone`);
   }
 }
 
@@ -104,12 +137,18 @@ function checkScaleRegister({ point, data }: Checked, behaviour: ModbusBehaviour
   const at = valueAt(data, "scale_register");
   if (point.type === "string" || point.type === "bool") report.fault(at, `type ${point.type} cannot be scaled`);
   const last = point.address + widthOf(point) - 1;
-  if (scale_register >= point.address && scale_register <= last) report.fault(at, "the scale register lies inside the value");
+  if (scale_register >= point.address && scale_register <= last)
+    report.fault(at, "the scale register lies inside the value");
   const max = behaviour.registers_max ?? REGISTERS_MAX;
   const span = Math.max(last, scale_register) - Math.min(point.address, scale_register) + 1;
-  if (span > max) report.fault(at, `value and scale register are ${span} registers apart and must come in one read of at most ${max}`);
+  if (span > max)
+    report.fault(
+      at,
+      `value and scale register are ${span} registers apart and must come in one read of at most ${max}`,
+    );
   for (const [from, to] of behaviour.forbidden ?? []) {
-    if (scale_register >= from && scale_register <= to) report.fault(at, `scale register ${scale_register} lies in the forbidden range ${from} to ${to}`);
+    if (scale_register >= from && scale_register <= to)
+      report.fault(at, `scale register ${scale_register} lies in the forbidden range ${from} to ${to}`);
   }
 }
 
@@ -122,7 +161,8 @@ function checkCodes({ point, data }: Checked, report: Report): void {
     const value = typeof sentinel === "object" ? sentinel.value : sentinel;
     const at = itemAt(data, "sentinels", index);
     if (value === "nan" && limits !== null) report.fault(at, `sentinel nan can never be read as ${type}`);
-    else if (value !== "nan" && outside(value)) report.fault(at, `sentinel ${value} can never be read as ${type}${signHint(point, value)}`);
+    else if (value !== "nan" && outside(value))
+      report.fault(at, `sentinel ${value} can never be read as ${type}${signHint(point, value)}`);
   });
   for (const code of Object.keys(point.states ?? {})) {
     if (outside(Number(code))) report.fault(keyOf(data, "states", code), `code ${code} can never be read as ${type}`);
@@ -135,12 +175,15 @@ function checkCodes({ point, data }: Checked, report: Report): void {
   if (rollover === undefined) return;
   const [base = "", exponent] = String(rollover).split("^");
   const at_rollover = exponent === undefined ? Number(base) : Number(base) ** Number(exponent);
-  if (limits !== null && at_rollover > limits[1] + 1) report.fault(valueAt(data, "rollover"), `${type} never reaches ${rollover}`);
+  if (limits !== null && at_rollover > limits[1] + 1)
+    report.fault(valueAt(data, "rollover"), `${type} never reaches ${rollover}`);
 }
 
 function signHint(point: ModbusPoint, value: number): string {
   const bits = bitsOf(point);
-  return point.type.startsWith("s") && value > 0 && value < 2 ** bits ? `; as ${point.type} it is ${value - 2 ** bits}` : "";
+  return point.type.startsWith("s") && value > 0 && value < 2 ** bits
+    ? `; as ${point.type} it is ${value - 2 ** bits}`
+    : "";
 }
 
 /** Lowest and highest raw value; null where every number can be. */
@@ -160,12 +203,22 @@ function keyOf(data: DataMap, field: string, key: string): At {
 
 /** Two points that share registers and do not read them alike: one of the addresses is probably wrong. */
 function checkOverlaps(points: readonly Checked[], report: Report): void {
-  const sorted = [...points].sort((a, b) => (a.point.area < b.point.area ? -1 : a.point.area > b.point.area ? 1 : a.point.address - b.point.address));
+  const sorted = [...points].sort((a, b) =>
+    a.point.area < b.point.area ? -1 : a.point.area > b.point.area ? 1 : a.point.address - b.point.address,
+  );
   let before: Checked | undefined;
   for (const checked of sorted) {
     const { point } = checked;
-    if (before !== undefined && before.point.area === point.area && point.address < before.point.address + widthOf(before.point) && conflict(before.point, point)) {
-      report.warn(valueAt(checked.data, "address"), `point '${point.name}' (${point.type} at ${point.address}) shares registers with '${before.point.name}' (${before.point.type} at ${before.point.address})`);
+    if (
+      before !== undefined &&
+      before.point.area === point.area &&
+      point.address < before.point.address + widthOf(before.point) &&
+      conflict(before.point, point)
+    ) {
+      report.warn(
+        valueAt(checked.data, "address"),
+        `point '${point.name}' (${point.type} at ${point.address}) shares registers with '${before.point.name}' (${before.point.type} at ${before.point.address})`,
+      );
     }
     if (before === undefined || before.point.area !== point.area || end(point) >= end(before.point)) before = checked;
   }

@@ -12,12 +12,19 @@ export function checkOpcua(points: readonly CheckedPoint<"opcua">[], report: Rep
     const at = valueAt(data, "address");
     const [, index, kind = "", identifier = ""] = /^(?:nsu=[^;]+;|ns=(\d+);)?([isgb])=(.+)$/.exec(point.address) ?? [];
     if (index !== undefined && Number(index) > 0) {
-      report.warn(at, `ns=${index} may be another namespace on the next server or after a restart; write nsu=URI; instead`);
+      report.warn(
+        at,
+        `ns=${index} may be another namespace on the next server or after a restart; write nsu=URI; instead`,
+      );
     }
     if (kind === "i" && !(/^\d+$/.test(identifier) && Number(identifier) <= NUMERIC_MAX)) {
-      report.fault(at, `i= takes a number from 0 to ${NUMERIC_MAX}, not '${identifier}'${/^\d+$/.test(identifier) ? "" : "; a text identifier is written s="}`);
+      report.fault(
+        at,
+        `i= takes a number from 0 to ${NUMERIC_MAX}, not '${identifier}'${/^\d+$/.test(identifier) ? "" : "; a text identifier is written s="}`,
+      );
     }
-    if (kind === "g" && !GUID.test(identifier)) report.fault(at, `g= takes a GUID such as 09087e75-8e5e-499b-954f-f2a9603db28a, not '${identifier}'`);
+    if (kind === "g" && !GUID.test(identifier))
+      report.fault(at, `g= takes a GUID such as 09087e75-8e5e-499b-954f-f2a9603db28a, not '${identifier}'`);
     if (kind === "b" && !BASE64.test(identifier)) report.fault(at, `b= takes base64, not '${identifier}'`);
   }
 }

@@ -5,7 +5,12 @@ import type { SerialBehaviour } from "../schema.ts";
 import { didYouMean, listed } from "../suggest.ts";
 import { type DataMap, isDataMap, keyAt, valueAt } from "../yaml.ts";
 
-export function checkSerial(points: readonly CheckedPoint<"serial">[], behaviour: SerialBehaviour, data: DataMap, report: Report): void {
+export function checkSerial(
+  points: readonly CheckedPoint<"serial">[],
+  behaviour: SerialBehaviour,
+  data: DataMap,
+  report: Report,
+): void {
   const groups = new Map<string, readonly string[]>();
   const list = data["messages"];
   (behaviour.messages ?? []).forEach((message, index) => {
@@ -26,9 +31,15 @@ export function checkSerial(points: readonly CheckedPoint<"serial">[], behaviour
     const [name = "", group = ""] = point.address.split(".");
     const known = groups.get(name);
     if (known === undefined) {
-      report.fault(at, `there is no message '${name}'${didYouMean(name, groups.keys()) || (groups.size > 0 ? `; there are ${listed(groups.keys())}` : ": messages are missing")}`);
+      report.fault(
+        at,
+        `there is no message '${name}'${didYouMean(name, groups.keys()) || (groups.size > 0 ? `; there are ${listed(groups.keys())}` : ": messages are missing")}`,
+      );
     } else if (!known.includes(group)) {
-      report.fault(at, `the pattern of message '${name}' has no group '${group}'${didYouMean(group, known) || (known.length > 0 ? `; it has ${listed(known)}` : "; write (?<name>...)")}`);
+      report.fault(
+        at,
+        `the pattern of message '${name}' has no group '${group}'${didYouMean(group, known) || (known.length > 0 ? `; it has ${listed(known)}` : "; write (?<name>...)")}`,
+      );
     }
   }
 }
@@ -41,11 +52,15 @@ export function namedGroups(pattern: string): string[] {
 /** Why a pattern must not be run: it is none, or an unlucky frame could keep it busy for minutes. */
 export function patternProblem(pattern: string): string | null {
   try {
-    new RegExp(pattern, "u");
+    RegExp(pattern);
   } catch (error) {
-    return error instanceof Error ? error.message.replace(/^Invalid regular expression: /, "this is no regular expression: ") : "this is no regular expression";
+    return error instanceof Error
+      ? error.message.replace(/^Invalid regular expression: /, "this is no regular expression: ")
+      : "this is no regular expression";
   }
-  return repeatsRepetition(pattern) ? "a repetition inside a repetition, as in (a+)+, can take for ever on a wrong frame; write it without" : null;
+  return repeatsRepetition(pattern)
+    ? "a repetition inside a repetition, as in (a+)+, can take for ever on a wrong frame; write it without"
+    : null;
 }
 
 /** Whether a group that holds an open-ended repetition is itself repeated without end. */
