@@ -32,7 +32,7 @@ const MARK_SLOT_BYTES = 512;
 const writeBufferBytes = (size_bytes: number): number => Math.min(Math.max(2 * size_bytes, 1 << 20), 1 << 30);
 
 // `level` types only what browsers have too; in Node its class is classic-level's, which has `repair`.
-const { repair } = Level as unknown as { repair(location: string): Promise<void> };
+const { repair } = Level as unknown as { repair: (location: string) => Promise<void> };
 
 /** Conditions that pass, and that say nothing against the bytes on disk. */
 const PASSING = /No space left|Disk quota|Read-only file system|Too many open files|Cannot allocate/;

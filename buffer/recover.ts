@@ -99,10 +99,10 @@ export async function recover(
   // Every segment begins with the cursors: going further back is for a damaged beginning.
   for (let index = segments.list.length - 2; cursors === null && index >= 0; index--) {
     const older = segments.list[index];
-    const survey = older === undefined ? null : await surveyAndRepair(segments, older, 0);
-    cursors = survey?.cursors ?? null;
-    checkpoint ??= survey?.checkpoint ?? null;
-    next_description_id = Math.max(next_description_id, survey?.next_description_id ?? 1);
+    const found = older === undefined ? null : await surveyAndRepair(segments, older, 0);
+    cursors = found?.cursors ?? null;
+    checkpoint ??= found?.checkpoint ?? null;
+    next_description_id = Math.max(next_description_id, found?.next_description_id ?? 1);
   }
   descriptions.next_id = Math.max(descriptions.next_id, next_description_id);
   const active = writable ? (segments.list.at(-1) ?? null) : null;
