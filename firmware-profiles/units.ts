@@ -91,9 +91,14 @@ const MEANT: Readonly<Record<string, string>> = {
 
 let library: Promise<{ readonly default: UcumLibrary }> | undefined;
 
+/** An annotation says what is counted and changes no unit: {part}, V.A{reactive}, {rev}/min. */
+const ANNOTATION = /\{[!-z|~]+\}/g;
+/** Units that are annotated where UCUM allows it: behind a unit, or alone in place of 1. */
+const ANNOTATED = /^[^{}]*(?:\{[!-z|~]+\}[^{}]*)+$/;
+
 /** null for a valid UCUM code; otherwise what is wrong, and what was probably meant. */
 export async function unitProblem(unit: string): Promise<string | null> {
-  if (COMMON.has(unit)) return null;
+  if (COMMON.has(unit) || (ANNOTATED.test(unit) && COMMON.has(unit.replaceAll(ANNOTATION, "") || "1"))) return null;
   const meant = MEANT[unit];
   if (meant !== undefined) return problem(unit, meant);
   library ??= import("@lhncbc/ucum-lhc");
