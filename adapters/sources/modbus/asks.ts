@@ -194,7 +194,8 @@ export class Group {
   #frame(rows: Uint32Array): Frame {
     const frame = createFrame(rows);
     const { series } = this.#plan;
-    if (rows.some((row) => series[row]?.value === "text")) frame.texts = Array.from({ length: rows.length }, () => null);
+    if (rows.some((row) => series[row]?.value === "text"))
+      frame.texts = Array.from({ length: rows.length }, () => null);
     return frame;
   }
 }

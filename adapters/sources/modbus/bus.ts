@@ -8,6 +8,7 @@
  */
 import { type Clock, LinesideError, type Log } from "../../contract.ts";
 import type { Quality } from "../../quality.ts";
+import { aborted } from "./aborted.ts";
 import { Alarm } from "./alarm.ts";
 import type { Link, LinkEvents, Request } from "./link.ts";
 
@@ -88,20 +89,20 @@ export class Bus {
     return unit;
   }
 
-  /** Opens the link, or shares it. Rejects with a LinesideError, or the signal's reason. */
+  /** Opens the link, or shares it. Rejects with a LinesideError, `aborted` where the signal does. */
   async connect(member: Member, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+    if (signal.aborted) throw aborted(`connecting to ${this.name}`, signal.reason);
     this.#members.add(member);
     if (this.#link === null) this.#opening ??= this.#open();
     const opening = this.#opening;
     if (opening === null) return;
     let abort = (): void => undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      abort = () => reject(signal.reason);
+    const given = new Promise<never>((_, reject) => {
+      abort = () => reject(aborted(`connecting to ${this.name}`, signal.reason));
       signal.addEventListener("abort", abort, { once: true });
     });
     try {
-      await Promise.race([opening.done, aborted]);
+      await Promise.race([opening.done, given]);
     } catch (error) {
       await this.leave(member);
       throw error;
@@ -113,7 +114,7 @@ export class Bus {
   /** The last one to leave closes the link. */
   async leave(member: Member): Promise<void> {
     if (!this.#members.delete(member) || this.#members.size > 0) return;
-    this.#opening?.abort.abort(new LinesideError("aborted", `${this.name}: nobody needs it any more`));
+    this.#opening?.abort.abort(aborted(this.name));
     this.#end();
     await this.#closing;
   }
@@ -136,7 +137,7 @@ export class Bus {
 
   async close(): Promise<void> {
     this.#members.clear();
-    this.#opening?.abort.abort(new LinesideError("aborted", `${this.name} is closed`));
+    this.#opening?.abort.abort(aborted(this.name));
     this.#end();
     await this.#closing;
   }
@@ -155,7 +156,7 @@ export class Bus {
       await link.open(abort.signal);
       if (abort.signal.aborted) {
         await link.close();
-        throw abort.signal.reason;
+        throw aborted(`connecting to ${this.name}`, abort.signal.reason);
       }
       this.#link = link;
       this.#silent = 0;
@@ -273,7 +274,10 @@ export class Bus {
     this.#silent += 1;
     if (this.#isGone()) {
       const many = `${this.#silent} requests in a row`;
-      this.#lose(link, new LinesideError("link_lost", `${this.name} has left ${many} without an answer; connecting anew`));
+      this.#lose(
+        link,
+        new LinesideError("link_lost", `${this.name} has left ${many} without an answer; connecting anew`),
+      );
       return;
     }
     this.#finish(job, quality, null, 0);

@@ -1,6 +1,7 @@
 /** Where RTU frames travel: a serial port, or a socket of a serial device server. */
 import { SerialPort } from "serialport";
 import { type Clock, LinesideError } from "../../contract.ts";
+import { aborted } from "./aborted.ts";
 import { closeSocket, openSocket, type SocketOptions } from "./socket.ts";
 
 export interface Line {
@@ -28,7 +29,7 @@ export interface SerialSettings {
 export function serialLine(settings: SerialSettings): OpenLine {
   return (events, signal) =>
     new Promise((resolve, reject) => {
-      signal.throwIfAborted();
+      if (signal.aborted) return reject(aborted(`opening ${settings.port}`, signal.reason));
       const port = new SerialPort({
         path: settings.port,
         baudRate: settings.baud,
@@ -45,7 +46,9 @@ export function serialLine(settings: SerialSettings): OpenLine {
         if (isClosing) return;
         isClosing = true;
         const how = (error ?? cause)?.message ?? "closed";
-        events.lost(new LinesideError("link_lost", `${settings.port} is gone (${how}): unplugged?`, { cause: error ?? cause }));
+        events.lost(
+          new LinesideError("link_lost", `${settings.port} is gone (${how}): unplugged?`, { cause: error ?? cause }),
+        );
       });
       port.open((error) => {
         if (error) return reject(portError(settings.port, error));

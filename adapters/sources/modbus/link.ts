@@ -22,7 +22,20 @@ export interface Request {
 /** MBAP header and PDU (MODBUS Messaging on TCP/IP V1.0b, 3.1.3). */
 export function requestOf(unit: number, read: Pick<Read, "area" | "function_code" | "address" | "count">): Request {
   const { function_code, address, count } = read;
-  const frame = Buffer.from([0, 0, 0, 0, 0, 6, unit, function_code, address >> 8, address & 0xff, count >> 8, count & 0xff]);
+  const frame = Buffer.from([
+    0,
+    0,
+    0,
+    0,
+    0,
+    6,
+    unit,
+    function_code,
+    address >> 8,
+    address & 0xff,
+    count >> 8,
+    count & 0xff,
+  ]);
   return { unit, function_code, address, count, data_bytes: dataBytes(read), frame };
 }
 
@@ -38,7 +51,7 @@ export interface LinkEvents {
 }
 
 export interface Link {
-  /** Rejects with a LinesideError whose code says why, or with the signal's reason. */
+  /** Rejects with a LinesideError whose code says why, `aborted` where the signal does. */
   open(signal: AbortSignal): Promise<void>;
   send(request: Request): void;
   /** The wait for the answer is over, and whatever comes late is dropped; says how it ended. */

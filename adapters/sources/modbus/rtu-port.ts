@@ -8,7 +8,7 @@ import { EventEmitter } from "node:events";
 import type { LinesideError } from "../../contract.ts";
 import { crcFits } from "./crc.ts";
 import type { Request } from "./link.ts";
-import type { Line, OpenLine } from "./lines.ts";
+import type { Line, LineEvents, OpenLine } from "./lines.ts";
 
 export interface RtuPortEvents {
   /** Bytes that nobody waits for. */
@@ -55,10 +55,16 @@ export class RtuPort extends EventEmitter {
         this.#events.lost(error);
       },
     };
-    this.#openLine(events, this.signal ?? new AbortController().signal).then((line) => {
-      this.#line = line;
-      callback();
-    }, callback);
+    void this.#open(events, callback);
+  }
+
+  async #open(events: LineEvents, callback: (error?: unknown) => void): Promise<void> {
+    try {
+      this.#line = await this.#openLine(events, this.signal ?? new AbortController().signal);
+    } catch (error) {
+      return callback(error);
+    }
+    callback();
   }
 
   close(callback: () => void): void {
@@ -66,8 +72,15 @@ export class RtuPort extends EventEmitter {
     this.#line = null;
     this.#expected = null;
     if (line === null) callback();
-    // A port that is gone cannot be closed in an orderly way, and need not be.
-    else line.close().then(callback, callback);
+    else void this.#close(line, callback);
+  }
+
+  async #close(line: Line, callback: () => void): Promise<void> {
+    try {
+      await line.close();
+    } finally {
+      callback();
+    }
   }
 
   /** What the next write asks for. */

@@ -13,6 +13,7 @@ import type { Attributes, Device, PollGroup, Session, SessionContext } from "../
 import { LinesideError } from "../../contract.ts";
 import { fillBad } from "../../frame.ts";
 import { GOOD, type Quality } from "../../quality.ts";
+import { aborted } from "./aborted.ts";
 import { type Ask, Group } from "./asks.ts";
 import type { Bus, Job, Member, Unit } from "./bus.ts";
 import type { Request } from "./link.ts";
@@ -36,7 +37,7 @@ interface Poll {
   readonly todo: Ask[];
   splits: number;
   readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
+  readonly reject: (error: LinesideError) => void;
 }
 
 export class ModbusSession implements Session {
@@ -58,7 +59,7 @@ export class ModbusSession implements Session {
   /** Why the link broke before connect was through. */
   #failure: LinesideError | null = null;
   #signal: AbortSignal | null = null;
-  readonly #onAbort = (): void => this.#abandon(this.#signal?.reason);
+  readonly #onAbort = (): void => this.#abandon(aborted("the poll", this.#signal?.reason));
 
   constructor(device: Device<ModbusPoint, ModbusOptions>, context: SessionContext, bus: Bus, pace: Pace) {
     const { options, points, descriptor } = device;
@@ -85,10 +86,10 @@ export class ModbusSession implements Session {
       await this.#context.clock.sleep(this.#connect_delay_ms, signal);
       if (signal.aborted) {
         await this.#bus.leave(this.#member);
-        throw signal.reason;
+        throw aborted(`connecting to ${this.#bus.name}`, signal.reason);
       }
     }
-    if (this.#failure !== null) throw this.#failure;
+    this.#throwFailure();
     for (const group of this.#groups) group.forget();
     this.#isConnected = true;
     return {};
@@ -98,7 +99,7 @@ export class ModbusSession implements Session {
     const group = this.#groups[index];
     if (group === undefined) return Promise.reject(new RangeError(`no group ${index}`));
     if (this.#poll !== null) return Promise.reject(new Error("a poll of this session is under way"));
-    if (signal.aborted) return Promise.reject(signal.reason);
+    if (signal.aborted) return Promise.reject(aborted("the poll", signal.reason));
     if (!this.#isConnected) {
       return Promise.reject(new LinesideError("link_lost", `${this.#bus.name} is not connected`));
     }
@@ -114,9 +115,13 @@ export class ModbusSession implements Session {
 
   async close(): Promise<void> {
     this.#isConnected = false;
-    this.#abandon(new LinesideError("aborted", "the session is closed"));
+    this.#abandon(aborted("the poll"));
     this.#watch(null);
     await this.#bus.leave(this.#member);
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== null) throw this.#failure;
   }
 
   #next(): void {
@@ -211,7 +216,7 @@ export class ModbusSession implements Session {
   }
 
   /** Ends the poll under way. Its request may be on the wire: the bus waits for the answer, alone. */
-  #abandon(reason: unknown): void {
+  #abandon(reason: LinesideError): void {
     const poll = this.#poll;
     this.#poll = null;
     if (this.#ask !== null && this.#job !== null) {

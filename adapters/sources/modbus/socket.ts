@@ -1,6 +1,7 @@
 /** A TCP connection that reads into one buffer of its own: no allocation per read. */
 import net from "node:net";
 import { type Clock, LinesideError } from "../../contract.ts";
+import { aborted } from "./aborted.ts";
 
 export interface SocketOptions {
   readonly host: string;
@@ -17,7 +18,7 @@ export interface SocketEvents {
 /** Of an idle peer that vanished without a word, the kernel tells after this and its probes. */
 const KEEP_ALIVE_MS = 30_000;
 
-/** Opens a connection. Rejects with a LinesideError, or with the signal's reason once it aborts. */
+/** Opens a connection. Rejects with a LinesideError, code `aborted` once the signal does. */
 export function openSocket(
   options: SocketOptions,
   clock: Clock,
@@ -41,21 +42,20 @@ export function openSocket(
         },
       },
     });
-    let cause: Error | null = null;
+    let cause: NodeJS.ErrnoException | null = null;
     let connected = false;
     const cancel = clock.after(options.connect_timeout_ms, () => {
       const waited = `no connection to ${where} within ${options.connect_timeout_ms} ms`;
       fail(new LinesideError("connect_timeout", `${waited}: is the device on, and the address right?`));
     });
-    const abort = (): void => fail(signal.reason);
+    const abort = (): void => fail(aborted(`connecting to ${where}`, signal.reason));
     const settle = (): void => {
       cancel();
       signal.removeEventListener("abort", abort);
     };
-    const fail = (error: unknown): void => {
+    const fail = (error: LinesideError): void => {
       settle();
       socket.destroy();
-      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- an AbortSignal's reason is whatever its owner gave
       reject(error);
     };
     socket.on("error", (error) => (cause = error));
@@ -91,8 +91,8 @@ const CONNECT_CODES: Readonly<Record<string, readonly [code: string, advice: str
   EAI_AGAIN: ["host_unknown", "the name server does not answer"],
 };
 
-function connectError(where: string, cause: Error | null): LinesideError {
-  const system = (cause as NodeJS.ErrnoException | null)?.code ?? "";
+function connectError(where: string, cause: NodeJS.ErrnoException | null): LinesideError {
+  const system = cause?.code ?? "";
   const [code, advice] = CONNECT_CODES[system] ?? ["connect_failed", cause?.message ?? "closed while connecting"];
   return new LinesideError(code, `cannot connect to ${where}: ${advice}`, { cause });
 }

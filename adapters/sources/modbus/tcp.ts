@@ -129,7 +129,10 @@ export class TcpLink implements Link {
   #refuse(hex: string): void {
     const where = `${this.#options.host}:${this.#options.port}`;
     this.#lose(
-      new LinesideError("garbage", `${where} sent what is no Modbus TCP (${hex}...): is it RTU over TCP, framing: rtu?`),
+      new LinesideError(
+        "garbage",
+        `${where} sent what is no Modbus TCP (${hex}...): is it RTU over TCP, framing: rtu?`,
+      ),
     );
   }
 
