@@ -91,7 +91,7 @@ describe("conditions", () => {
           kind: fc.constantFrom("and", "or"),
           terms: fc.array(tie("condition"), { minLength: 2, maxLength: 3 }),
         }),
-      ) as fc.Arbitrary<Condition>,
+      ),
     }));
     const bare = (value: unknown): unknown =>
       JSON.parse(JSON.stringify(value, (key, each: unknown) => (key === "column" ? 0 : each)));
