@@ -14,7 +14,7 @@ const skip = missing("pymodbus", "pyserial");
 const POLL_TIMEOUT_MS = 10_000;
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
-const context: AdapterContext = { clock: realClock, log, data_dir: null };
+const adapter: AdapterContext = { clock: realClock, log, data_dir: null };
 
 /** One point by its name: its value where it is good, its quality and reason where it is not. */
 type Values = Record<string, number | bigint | string | null>;
@@ -84,7 +84,7 @@ const EXPECTED: Values = {
 
 describe("modbus against pymodbus", { skip }, () => {
   let source: Source<never, never>;
-  before(() => (source = createSource(context)));
+  before(() => (source = createSource(adapter)));
   after(() => source.close());
 
   for (const framing of ["tcp", "rtu"] as const) {
