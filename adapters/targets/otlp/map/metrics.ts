@@ -1,27 +1,29 @@
 /**
  * Batch to ExportMetricsServiceRequest, in protobuf. The hot path of the OTLP target.
  *
- *   frames ─▶ grouped by descriptor ─▶ 1. lengths ─▶ 2. data points, each copied from a template
- *                                        of each metric    at the place of its metric, holes filled
- *                                                     ─▶ 3. headers between them
+ *   frames ─▶ by device ─▶ known layout of these series and qualities? ─yes: copy it ──────▶ fill in times,
+ *                                          └─no: templates ─▶ build it, keep it ──────────▶ values, starts
  *
- * Rows come in the order in which devices answer, OTLP wants them metric by metric. So lengths are
- * added up first; then every row is written where it belongs, in frame order within its series.
- * Nothing is allocated per reading. A template is copied in whole words, which may spill up to three
- * bytes over what follows it: another data point written later, or a header, written last.
+ * Nothing is allocated per reading. A value goes through as the two words that it is in its column, so
+ * that 64 bits stay exact and no number is looked at; times become nanoseconds in two words as well.
  */
 import type { Batch, Descriptor } from "../../../contract.ts";
 import type { Frame } from "../../../frame.ts";
-import { REQUEST, RESOURCE_ENTRY, SCOPE_ENTRY } from "./fields.ts";
+import { NO_HOLE, type Layout, LayoutBuilder, layoutCost, SPILL_BYTES } from "./layout.ts";
 import { activeState, isOn } from "./shape.ts";
-import { type MetricHeader, Templates } from "./templates.ts";
-import { putVarint, varintBytes } from "./writer.ts";
+import { FORM_START, FORM_STATES, FORM_VALUE, HOLE_BYTES, Templates } from "./templates.ts";
 
-const SPILL_BYTES = 8;
 const TWO_TO_32 = 4294967296;
+const BUFFER_BYTES = 64 * 1024;
 /** A buffer this many times larger than what a batch needed is given back, when it is worth it. */
 const SHRINK_FACTOR = 16;
 const SHRINK_ABOVE_BYTES = 4 * 1024 * 1024;
+/** Shapes remembered of one device: polls of different intervals meet in a batch in a few ways. */
+const LAYOUTS_PER_DEVICE = 4;
+/** A backlog's large batches are built, not remembered: they would hold as much memory as they are. */
+const LAYOUT_BYTES_MAX = 256 * 1024;
+/** All layouts together. 100,000 points take about 8 MB. */
+const LAYOUTS_BYTES_MAX = 16 * 1024 * 1024;
 
 export interface MetricsEncoderOptions {
   /** Whether readings that are not good carry their quality and reason as attributes. */
@@ -30,26 +32,33 @@ export interface MetricsEncoderOptions {
   readonly bytes_max: number;
 }
 
-/** What one batch says about one descriptor; kept with its templates and used again. */
+/** Of one device: what is kept between batches, and its part of the batch at hand. */
 interface Group {
   readonly templates: Templates;
+  readonly builder: LayoutBuilder;
+  /** The one used last comes first. */
+  layouts: Layout[];
+  /** Bytes of them, so that they can be given back when the descriptor is gone. */
+  readonly held: { bytes: number };
   readonly frames: Frame[];
-  /** Bytes of each metric's data points; 0 where it has none. */
-  readonly data: Float64Array;
-  /** Where each metric begins, and where its next data point goes. */
-  readonly begin: Int32Array;
-  readonly next: Int32Array;
-  /** Bytes inside ScopeMetrics and ResourceMetrics. */
-  scope_bytes: number;
-  resource_bytes: number;
+  /** Where the layout is new: its rows among those of the batch. */
+  from: number;
+  to: number;
+  layout: Layout | null;
+  bytes: number;
 }
 
 export class MetricsEncoder {
   readonly #options: MetricsEncoderOptions;
   readonly #groups = new WeakMap<Descriptor, Group>();
   readonly #open: Group[] = [];
-  #bytes = Buffer.allocUnsafeSlow(64 * 1024);
+  #bytes = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #view = new DataView(this.#bytes.buffer);
+  /** Of each row of the batch, device by device: its template, and its holes where the layout is new. */
+  #rows = new Int32Array(1024);
+  #holes = new Int32Array(1024);
+  #layouts_bytes = 0;
+  readonly #gone = new FinalizationRegistry<{ bytes: number }>((held) => (this.#layouts_bytes -= held.bytes));
 
   constructor(options: MetricsEncoderOptions) {
     this.#options = options;
@@ -61,53 +70,120 @@ export class MetricsEncoder {
    */
   encode(batch: Batch): Buffer | null | "too_large" {
     const open = this.#open;
-    open.length = 0;
+    let rows = 0;
     for (let index = 0; index < batch.frames.length; index++) {
-      const entry = batch.frames[index];
-      if (!entry || entry.frame.count === 0) continue;
+      const entry = batch.frames[index]!;
+      if (entry.frame.count === 0) continue;
       const group = this.#groupOf(entry.descriptor);
       if (group.frames.length === 0) open.push(group);
       group.frames.push(entry.frame);
+      rows += entry.frame.count;
     }
-    let total = 0;
-    for (const group of open) total += measure(group);
     try {
-      if (total === 0) return null;
-      if (total > this.#options.bytes_max) return "too_large";
-      this.#reserve(total + SPILL_BYTES);
-      let at = 0;
-      for (const group of open) at = this.#write(group, at);
-      return this.#bytes.subarray(0, total);
+      return this.#encode(rows);
     } finally {
-      for (const group of open) {
-        group.frames.length = 0;
-        group.templates.trim();
-      }
+      for (const group of open) this.#release(group);
       open.length = 0;
     }
   }
 
   /** The bytes given last stay as they are: somebody may still read them. */
   forget(): void {
-    this.#allocate(64 * 1024);
+    this.#allocate(BUFFER_BYTES);
+  }
+
+  #encode(rows: number): Buffer | null | "too_large" {
+    if (rows > this.#rows.length) {
+      this.#rows = new Int32Array(rows * 2);
+      this.#holes = new Int32Array(rows * 2);
+    }
+    let total = 0;
+    let row = 0;
+    for (const group of this.#open) {
+      group.layout = findLayout(group);
+      if (group.layout === null) {
+        group.from = row;
+        for (const frame of group.frames) row = resolve(group.templates, frame, this.#rows, row);
+        group.to = row;
+      }
+      group.bytes = group.layout?.bytes.length ?? group.builder.measure(this.#rows, group.from, group.to);
+      total += group.bytes;
+    }
+    if (total === 0) return null;
+    if (total > this.#options.bytes_max) return "too_large";
+    this.#reserve(total + SPILL_BYTES);
+    let at = 0;
+    for (const group of this.#open) {
+      if (group.bytes > 0) this.#write(group, at);
+      at += group.bytes;
+    }
+    return this.#bytes.subarray(0, total);
   }
 
   #groupOf(descriptor: Descriptor): Group {
     const known = this.#groups.get(descriptor);
     if (known) return known;
     const templates = new Templates(descriptor, this.#options.quality_attributes);
-    const metrics = templates.metrics.length;
-    const group: Group = {
-      templates,
-      frames: [],
-      data: new Float64Array(metrics),
-      begin: new Int32Array(metrics),
-      next: new Int32Array(metrics),
-      scope_bytes: 0,
-      resource_bytes: 0,
-    };
+    const builder = new LayoutBuilder(templates);
+    const held = { bytes: 0 };
+    const group: Group = { templates, builder, layouts: [], held, frames: [], from: 0, to: 0, layout: null, bytes: 0 };
     this.#groups.set(descriptor, group);
+    this.#gone.register(descriptor, held);
     return group;
+  }
+
+  #release(group: Group): void {
+    group.frames.length = 0;
+    group.layout = null;
+    if (!group.templates.trim()) return;
+    while (group.layouts.length > 0) this.#dropLayout(group);
+  }
+
+  #keepLayout(group: Group, start: number): void {
+    const { from, to } = group;
+    if (group.bytes > LAYOUT_BYTES_MAX) return;
+    while (group.layouts.length >= LAYOUTS_PER_DEVICE) this.#dropLayout(group);
+    const points = new Uint32Array(to - from);
+    const quality = new Uint16Array(to - from);
+    let row = 0;
+    for (const frame of group.frames) {
+      points.set(frame.points.subarray(0, frame.count), row);
+      quality.set(frame.quality.subarray(0, frame.count), row);
+      row += frame.count;
+    }
+    const layout: Layout = {
+      points,
+      quality,
+      holes: this.#holes.slice(from, to),
+      bytes: Uint8Array.prototype.slice.call(this.#bytes, start, start + group.bytes),
+    };
+    const cost = layoutCost(layout);
+    if (this.#layouts_bytes + cost > LAYOUTS_BYTES_MAX) return;
+    group.layouts.unshift(layout);
+    group.held.bytes += cost;
+    this.#layouts_bytes += cost;
+  }
+
+  #dropLayout(group: Group): void {
+    const layout = group.layouts.pop();
+    if (!layout) return;
+    const cost = layoutCost(layout);
+    group.held.bytes -= cost;
+    this.#layouts_bytes -= cost;
+  }
+
+  #write(group: Group, at: number): void {
+    const { layout, templates, from } = group;
+    if (layout) {
+      this.#bytes.set(layout.bytes, at);
+      let row = 0;
+      for (const frame of group.frames) row = fill(this.#view, at, templates, frame, layout.holes, row);
+      return;
+    }
+    group.builder.build(this.#bytes, this.#view, at, this.#rows, from, group.to, this.#holes);
+    this.#keepLayout(group, at);
+    let row = from;
+    for (const frame of group.frames) row = fill(this.#view, at, templates, frame, this.#holes, row);
   }
 
   #reserve(bytes: number): void {
@@ -120,166 +196,119 @@ export class MetricsEncoder {
     this.#bytes = Buffer.allocUnsafeSlow(bytes);
     this.#view = new DataView(this.#bytes.buffer);
   }
+}
 
-  /** Writes a group at `from` and returns the place after it. */
-  #write(group: Group, from: number): number {
-    if (group.resource_bytes === 0) return from;
-    const { templates, data, begin, next } = group;
-    const bytes = this.#bytes;
-
-    let at = from;
-    bytes[at++] = REQUEST.resource;
-    const resource_at = at + varintBytes(group.resource_bytes);
-    const scope_at = resource_at + templates.resource.length + 1 + varintBytes(group.scope_bytes);
-    const end = resource_at + group.resource_bytes;
-
-    // Where each metric goes; then the data points; then, over what they spilled, all that stands around them.
-    let place = scope_at + templates.scope.length;
-    for (let metric = 0; metric < data.length; metric++) {
-      const header = templates.metrics[metric];
-      const points = data[metric]!;
-      if (points === 0 || !header) continue;
-      const size = metricBytes(header, points);
-      begin[metric] = place;
-      place += 1 + varintBytes(size) + size;
-      next[metric] = place - header.trailer.length - points;
+function findLayout(group: Group): Layout | null {
+  const { layouts } = group;
+  for (let index = 0; index < layouts.length; index++) {
+    const layout = layouts[index]!;
+    if (!fits(layout, group.frames)) continue;
+    if (index > 0) {
+      layouts.splice(index, 1);
+      layouts.unshift(layout);
     }
-    for (const frame of group.frames) writePoints(this.#view, templates, frame, next);
-
-    at = putVarint(bytes, at, group.resource_bytes);
-    bytes.set(templates.resource, at);
-    at += templates.resource.length;
-    bytes[at] = RESOURCE_ENTRY.scope;
-    at = putVarint(bytes, at + 1, group.scope_bytes);
-    bytes.set(templates.scope, at);
-    for (let metric = 0; metric < data.length; metric++) {
-      const header = templates.metrics[metric];
-      const points = data[metric]!;
-      if (points === 0 || !header) continue;
-      at = begin[metric]!;
-      bytes[at] = SCOPE_ENTRY.items;
-      at = putVarint(bytes, at + 1, metricBytes(header, points));
-      bytes.set(header.head, at);
-      at += header.head.length;
-      bytes[at] = header.data_tag;
-      at = putVarint(bytes, at + 1, points + header.trailer.length);
-      bytes.set(header.trailer, at + points);
-    }
-    return end;
+    return layout;
   }
+  return null;
 }
 
-/** Bytes inside a Metric whose data points take `points` bytes. */
-function metricBytes(header: MetricHeader, points: number): number {
-  const data = points + header.trailer.length;
-  return header.head.length + 1 + varintBytes(data) + data;
-}
-
-/** Adds up the lengths of a group; returns its bytes in the request, 0 where it has no data point. */
-function measure(group: Group): number {
-  const { templates, data } = group;
-  data.fill(0);
-  for (const frame of group.frames) measureFrame(templates, frame, data);
-  let metrics = 0;
-  for (let metric = 0; metric < data.length; metric++) {
-    const header = templates.metrics[metric];
-    const points = data[metric]!;
-    if (points === 0 || !header) continue;
-    const size = metricBytes(header, points);
-    metrics += 1 + varintBytes(size) + size;
+/** Whether the frames have just the rows that `layout` was built for. */
+function fits(layout: Layout, frames: readonly Frame[]): boolean {
+  let at = 0;
+  for (let index = 0; index < frames.length; index++) {
+    const { points, quality, count } = frames[index]!;
+    if (at + count > layout.points.length) return false;
+    for (let row = 0; row < count; row++, at++) {
+      if (points[row] !== layout.points[at] || quality[row] !== layout.quality[at]) return false;
+    }
   }
-  group.scope_bytes = templates.scope.length + metrics;
-  group.resource_bytes =
-    metrics === 0 ? 0 : templates.resource.length + 1 + varintBytes(group.scope_bytes) + group.scope_bytes;
-  return metrics === 0 ? 0 : 1 + varintBytes(group.resource_bytes) + group.resource_bytes;
+  return at === layout.points.length;
 }
 
-function measureFrame(templates: Templates, frame: Frame, data: Float64Array): void {
-  const { metric, good } = templates;
-  for (let row = 0; row < frame.count; row++) {
-    const series = frame.points[row]!;
-    const index = metric[series]!;
-    if (!(index >= 0)) continue;
-    const quality = frame.quality[row]!;
-    const template = (quality & 3) === 0 ? good[series]! : templates.of(series, quality);
-    data[index]! += templates.reading_bytes[template]!;
-  }
+/** Puts the template of each row into `rows` from `at`; returns the place after the last. */
+function resolve(templates: Templates, frame: Frame, rows: Int32Array, at: number): number {
+  const { points, quality, count } = frame;
+  for (let row = 0; row < count; row++) rows[at + row] = templateOf(templates, points[row]!, quality[row]!);
+  return at + count;
 }
 
-/** Every number of a frame at its metric's next place. The columns are within bounds by `measureFrame`. */
-function writePoints(view: DataView, templates: Templates, frame: Frame, next: Int32Array): void {
-  const { metric, good, members, words, word, bytes, start_at, time_at, value_at } = templates;
-  const { points, quality, words: values, times_us, starts_us } = frame;
-  let high = Math.floor(frame.time_us / TWO_TO_32);
-  let low = (frame.time_us - high * TWO_TO_32) * 1000;
-  const frame_low = low | 0;
-  const frame_high = (high * 1000 + Math.floor(low / TWO_TO_32)) | 0;
-
-  for (let row = 0; row < frame.count; row++) {
-    const series = points[row]!;
-    const index = metric[series]!;
-    if (!(index >= 0)) continue;
-    const row_quality = quality[row]!;
-    const template = (row_quality & 3) === 0 ? good[series]! : templates.of(series, row_quality);
-    const at = next[index]!;
-
-    const first = word[template]!;
-    const count = (bytes[template]! + 3) >> 2;
-    for (let offset = 0; offset < count; offset++) view.setInt32(at + offset * 4, words[first + offset]!, true);
-
-    let time_low = frame_low;
-    let time_high = frame_high;
-    if (times_us !== null) {
-      const time_us = times_us[row]!;
-      // A row without a time of its own (0, NaN) has the frame's.
-      if (time_us > 0) {
-        high = Math.floor(time_us / TWO_TO_32);
-        low = (time_us - high * TWO_TO_32) * 1000;
-        time_low = low | 0;
-        time_high = (high * 1000 + Math.floor(low / TWO_TO_32)) | 0;
-      }
-    }
-    let hole = at + time_at[template]!;
-    view.setInt32(hole, time_low, true);
-    view.setInt32(hole + 4, time_high, true);
-
-    if (members[series] !== 1 || templates.shape.series[series]!.states !== null) {
-      next[index] = writeStates(view, templates, frame, row, template, at, time_low, time_high);
-      continue;
-    }
-    if (value_at[template]! >= 0) {
-      hole = at + value_at[template]!;
-      view.setInt32(hole, values[row * 2]!, true);
-      view.setInt32(hole + 4, values[row * 2 + 1]!, true);
-    }
-    if (start_at[template]! >= 0 && starts_us !== null) {
-      const start_us = starts_us[row]!;
-      if (start_us > 0) {
-        high = Math.floor(start_us / TWO_TO_32);
-        low = (start_us - high * TWO_TO_32) * 1000;
-        hole = at + start_at[template]!;
-        view.setInt32(hole, low | 0, true);
-        view.setInt32(hole + 4, (high * 1000 + Math.floor(low / TWO_TO_32)) | 0, true);
-      }
-    }
-    next[index] = at + bytes[template]!;
-  }
+function templateOf(templates: Templates, series: number, quality: number): number {
+  const template = templates.good[series];
+  if (template === undefined) throw new RangeError(`a row is of series ${series}, which does not exist`);
+  return (quality & 3) === 0 || template < 0 ? template : templates.of(series, quality);
 }
 
-/** The data points of one state, one after the other; returns the place after the last. */
-function writeStates(
+/** The low and the high word of a time in nanoseconds; microseconds times 1000 are more than a number holds. */
+function nanosLow(time_us: number): number {
+  return ((time_us - Math.floor(time_us / TWO_TO_32) * TWO_TO_32) * 1000) | 0;
+}
+
+function nanosHigh(time_us: number): number {
+  const high = Math.floor(time_us / TWO_TO_32);
+  return (high * 1000 + Math.floor(((time_us - high * TWO_TO_32) * 1000) / TWO_TO_32)) | 0;
+}
+
+/** Fills the holes of a frame's rows in the layout at `start`; returns the row after the last. */
+function fill(
   view: DataView,
+  start: number,
   templates: Templates,
   frame: Frame,
-  row: number,
-  first: number,
+  holes: Int32Array,
   from: number,
-  time_low: number,
-  time_high: number,
 ): number {
-  const { words, word, bytes, time_at, value_at } = templates;
+  const { words, times_us, count } = frame;
+  const time_low = nanosLow(frame.time_us);
+  const time_high = nanosHigh(frame.time_us);
+  for (let row = 0; row < count; row++) {
+    const at = holes[from + row]!;
+    // Most rows: a number, at the time of its frame.
+    if (at >= 0 && times_us === null) {
+      const hole = start + at;
+      view.setInt32(hole, time_low, true);
+      view.setInt32(hole + 4, time_high, true);
+      view.setInt32(hole + HOLE_BYTES, words[row * 2]!, true);
+      view.setInt32(hole + HOLE_BYTES + 4, words[row * 2 + 1]!, true);
+    } else if (at !== NO_HOLE) {
+      fillRow(view, start + (at >= 0 ? at : -1 - at), templates, frame, row);
+    }
+  }
+  return from + count;
+}
+
+/** Fills one row of any form; `hole` is where the time of its first data point goes. */
+function fillRow(view: DataView, hole: number, templates: Templates, frame: Frame, row: number): void {
+  const template = templateOf(templates, frame.points[row]!, frame.quality[row]!);
+  const form = templates.form[template]!;
+  // A row without a time of its own (0, NaN) has the frame's.
+  const own = frame.times_us === null ? 0 : frame.times_us[row]!;
+  const time_us = own > 0 ? own : frame.time_us;
+  if ((form & FORM_STATES) !== 0) return fillStates(view, hole, templates, template, frame, row, time_us);
+  view.setInt32(hole, nanosLow(time_us), true);
+  view.setInt32(hole + 4, nanosHigh(time_us), true);
+  if ((form & FORM_VALUE) !== 0) {
+    view.setInt32(hole + HOLE_BYTES, frame.words[row * 2]!, true);
+    view.setInt32(hole + HOLE_BYTES + 4, frame.words[row * 2 + 1]!, true);
+  }
+  const start_us = (form & FORM_START) !== 0 && frame.starts_us !== null ? frame.starts_us[row]! : 0;
+  if (start_us > 0) {
+    view.setInt32(hole - HOLE_BYTES, nanosLow(start_us), true);
+    view.setInt32(hole - HOLE_BYTES + 4, nanosHigh(start_us), true);
+  }
+}
+
+/** The data points of one state, one after the other. */
+function fillStates(
+  view: DataView,
+  first_hole: number,
+  templates: Templates,
+  first: number,
+  frame: Frame,
+  row: number,
+  time_us: number,
+): void {
   const series = frame.points[row]!;
-  const { states, int } = templates.shape.series[series]!;
+  const { states, int, members } = templates.shape.series[series]!;
   if (states === null) throw new RangeError(`series ${series} has no states`);
   let low = frame.words[row * 2]!;
   let high = frame.words[row * 2 + 1]!;
@@ -290,17 +319,17 @@ function writeStates(
     high = Math.floor(code / TWO_TO_32) | 0;
   }
   const active = activeState(states, code);
-  let at = from;
-  for (let member = 0; member < templates.members[series]!; member++) {
+  const time_low = nanosLow(time_us);
+  const time_high = nanosHigh(time_us);
+  let at = first_hole - templates.time_at[first]!;
+  for (let member = 0; member < members.length; member++) {
     const template = first + member;
-    const begin = word[template]!;
-    const count = (bytes[template]! + 3) >> 2;
-    for (let offset = 0; offset < count; offset++) view.setInt32(at + offset * 4, words[begin + offset]!, true);
-    view.setInt32(at + time_at[template]!, time_low, true);
-    view.setInt32(at + time_at[template]! + 4, time_high, true);
-    const value = value_at[template]!;
-    if (value >= 0) view.setInt32(at + value, isOn(states, member, active, low, high) ? 1 : 0, true);
-    at += bytes[template]!;
+    const hole = at + templates.time_at[template]!;
+    view.setInt32(hole, time_low, true);
+    view.setInt32(hole + 4, time_high, true);
+    if ((templates.form[template]! & FORM_VALUE) !== 0) {
+      view.setInt32(hole + HOLE_BYTES, isOn(states, member, active, low, high) ? 1 : 0, true);
+    }
+    at += templates.bytes[template]!;
   }
-  return at;
 }

@@ -25,6 +25,13 @@ import { Writer } from "./writer.ts";
  */
 const QUALITIES_PER_SERIES_MAX = 16;
 const NONE = -1;
+/** What a data point's template has to be filled with, besides its time: bits of `Templates.form`. */
+export const FORM_VALUE = 1;
+export const FORM_START = 2;
+/** A state: as many data points as it has members, each 0 or 1. */
+export const FORM_STATES = 4;
+/** Holes lie at fixed distances, for tag and eight bytes each: start, then time, then value. */
+export const HOLE_BYTES = 9;
 const EIGHT = new Uint8Array(8);
 
 export interface MetricHeader {
@@ -42,23 +49,19 @@ export class Templates {
   readonly resource: Uint8Array;
   readonly scope: Uint8Array;
   readonly metrics: readonly MetricHeader[];
-  /** Of each series: index in `metrics`, -1 for text. */
-  readonly metric: Int32Array;
-  /** Of each series: its data points a reading. */
-  readonly members: Int32Array;
-  /** Of each series: template of its first data point where the quality is good. */
+  /** Of each series: template of its first data point where the quality is good; -1 for text. */
   readonly good: Int32Array;
 
   /** Template t is the bytes of `words` from word `word[t]`, `bytes[t]` long, as little-endian words. */
   words = new Int32Array(1024);
   word = new Int32Array(64);
   bytes = new Int32Array(64);
-  /** Where the holes are, in bytes from the template's start; -1 where there is none. */
-  start_at = new Int32Array(64);
+  /** Where the time goes, in bytes from the template's start. */
   time_at = new Int32Array(64);
-  value_at = new Int32Array(64);
-  /** Of the first data point of a reading: bytes of all of them. */
+  form = new Int32Array(64);
+  /** Of the first data point of a reading: bytes of all of them, and index in `metrics`. */
   reading_bytes = new Int32Array(64);
+  metric_of = new Int32Array(64);
 
   readonly #descriptor: Descriptor;
   readonly #quality_attributes: boolean;
@@ -87,8 +90,6 @@ export class Templates {
       return { head: head.copy(), data_tag: metric.sum ? METRIC.sum : METRIC.gauge, trailer: trailer.copy() };
     });
     const series = this.shape.series;
-    this.metric = Int32Array.from(series, (one) => one.metric);
-    this.members = Int32Array.from(series, (one) => (one.metric < 0 ? 0 : one.members.length));
     this.good = Int32Array.from(series, (one, index) => (one.metric < 0 ? NONE : this.#add(index, 0)));
     this.#good_templates = this.#templates;
     this.#good_words = this.#words;
@@ -104,51 +105,48 @@ export class Templates {
     return made;
   }
 
-  /** To be called between two batches, for it takes templates away. */
-  trim(): void {
-    if (this.#by_quality.size <= QUALITIES_PER_SERIES_MAX * this.#descriptor.series.length) return;
+  /** Takes templates away where there are too many; says so, for their numbers will be given anew. */
+  trim(): boolean {
+    if (this.#by_quality.size <= QUALITIES_PER_SERIES_MAX * this.#descriptor.series.length) return false;
     this.#by_quality.clear();
     this.#templates = this.#good_templates;
     this.#words = this.#good_words;
+    return true;
   }
 
   #add(series: number, quality: Quality): number {
     const shape = this.shape.series[series];
     if (!shape) throw new RangeError(`no series ${series} in ${this.#descriptor.device}`);
     const first = this.#templates;
+    const int = shape.int || shape.states !== null;
     let reading_bytes = 0;
     for (const attributes of shape.members) {
       const extra = this.#quality_attributes ? qualityAttributes(quality) : {};
-      const template = pointTemplate(
-        { ...attributes, ...extra },
-        shape.start,
-        shape.int || shape.states !== null,
-        isBad(quality),
-      );
-      this.#append(template);
+      const template = pointTemplate({ ...attributes, ...extra }, shape.start, int, isBad(quality));
+      this.#append(template, shape.states === null ? 0 : FORM_STATES);
       reading_bytes += template.bytes.length;
     }
     this.reading_bytes[first] = reading_bytes;
+    this.metric_of[first] = shape.metric;
     return first;
   }
 
-  #append(template: PointTemplate): void {
+  #append(template: PointTemplate, form: number): void {
     const words = (template.bytes.length + 3) >> 2;
     if (this.#words + words > this.words.length) this.words = grown(this.words, this.#words + words);
     const index = this.#templates++;
     if (index >= this.word.length) {
       this.word = grown(this.word, index + 1);
       this.bytes = grown(this.bytes, index + 1);
-      this.start_at = grown(this.start_at, index + 1);
       this.time_at = grown(this.time_at, index + 1);
-      this.value_at = grown(this.value_at, index + 1);
+      this.form = grown(this.form, index + 1);
       this.reading_bytes = grown(this.reading_bytes, index + 1);
+      this.metric_of = grown(this.metric_of, index + 1);
     }
     this.word[index] = this.#words;
     this.bytes[index] = template.bytes.length;
-    this.start_at[index] = template.start_at;
     this.time_at[index] = template.time_at;
-    this.value_at[index] = template.value_at;
+    this.form[index] = template.form | form;
     new Uint8Array(this.words.buffer, this.#words * 4, words * 4).set(template.bytes);
     this.#words += words;
   }
@@ -156,31 +154,29 @@ export class Templates {
 
 interface PointTemplate {
   readonly bytes: Uint8Array;
-  readonly start_at: number;
   readonly time_at: number;
-  readonly value_at: number;
+  readonly form: number;
 }
 
 /** One NumberDataPoint as an element of `data_points`, with tag and length. */
 function pointTemplate(attributes: Attributes, start: boolean, int: boolean, bad: boolean): PointTemplate {
   const body = new Writer(256);
-  const hole = (tag: number): number => {
+  const hole = (tag: number): void => {
     body.byte(tag);
     body.raw(EIGHT);
-    return body.length - 8;
   };
   // A start of 0 means that it is not known, so a counter's template always has the field.
-  const start_at = start ? hole(POINT.start) : NONE;
-  const time_at = hole(POINT.time);
-  const value_at = bad ? NONE : hole(int ? POINT.as_int : POINT.as_double);
+  if (start) hole(POINT.start);
+  hole(POINT.time);
+  const time_at = body.length - EIGHT.length;
+  if (!bad) hole(int ? POINT.as_int : POINT.as_double);
   body.attributes(POINT.attributes, attributes);
   if (bad) body.varint(POINT.flags, NO_RECORDED_VALUE);
 
   const whole = new Writer(body.length + 8);
   whole.bytes(DATA.points, body.view());
-  const before = whole.length - body.length;
-  const moved = (at: number): number => (at === NONE ? NONE : at + before);
-  return { bytes: whole.copy(), start_at: moved(start_at), time_at: moved(time_at), value_at: moved(value_at) };
+  const form = (bad ? 0 : FORM_VALUE) | (start ? FORM_START : 0);
+  return { bytes: whole.copy(), time_at: time_at + whole.length - body.length, form };
 }
 
 /** The Resource and InstrumentationScope fields of an entry, with tag and length. */
