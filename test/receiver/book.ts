@@ -250,14 +250,16 @@ function remembers(entry: Entry, time_us: number): boolean {
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === "bigint" ? `${value}n` : value);
 
-const micros = (nanos: string | undefined): number => (nanos === undefined ? 0 : Number(BigInt(nanos) / 1000n));
+/** Microseconds from the nanoseconds of OTLP's JSON. */
+export const micros = (nanos: string | undefined): number => (nanos === undefined ? 0 : Number(BigInt(nanos) / 1000n));
 
 function integer(text: string): number | bigint {
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : BigInt(text);
 }
 
-function numberOf(point: NumberDataPoint): number | bigint | null {
+/** int64 beyond 2^53 is a bigint; null where the point has no value. */
+export function numberOf(point: NumberDataPoint): number | bigint | null {
   if (point.asInt !== undefined) return integer(point.asInt);
   return point.asDouble === undefined ? null : Number(point.asDouble);
 }

@@ -37,6 +37,9 @@ class ConsoleTarget implements Target {
     if (abort.aborted) return Promise.resolve({ kind: "retry", reason: "aborted" });
     const text = this.#lines(batch);
     if (text === "") return Promise.resolve({ kind: "delivered", rejected: 0 });
+    // A stream that has failed once takes everything and calls nobody back.
+    const { errored, writable } = this.#output;
+    if (errored !== null || !writable) return Promise.resolve({ kind: "retry", reason: errored?.message ?? "closed" });
     return new Promise((resolve) => {
       // What was handed to the stream will be printed, also after an abort: a later try prints it twice.
       const onAbort = (): void => resolve({ kind: "retry", reason: "aborted" });
