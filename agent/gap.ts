@@ -1,0 +1,75 @@
+/** Events that the agent itself reports: what is missing from the data, and why; devices that come and go. */
+import type { Descriptor, Event } from "#adapters/contract.ts";
+
+/** Names listed in one event; beyond them only their number is told. */
+const NAMES_MAX = 64;
+
+/** A stretch of time in which readings are missing. */
+export interface Gap {
+  readonly descriptor: Descriptor;
+  /** Names of the points concerned; empty means all points of the device. */
+  readonly points: readonly string[];
+  /** The last reading before, and the first one after, microseconds since 1970. */
+  readonly from_us: number;
+  readonly to_us: number;
+  /** Stable, lower_snake: `agent_stopped`, `buffer_full`, `corrupt`, `refused`, or a link's error code. */
+  readonly reason: string;
+  /** Readings missing: counted where they existed, estimated from the interval where they were never read. */
+  readonly readings: number;
+  readonly estimated: boolean;
+  /** What the receiver or the system said, for people. */
+  readonly detail?: string;
+  /** The target whose data is missing; none where nobody has it. */
+  readonly target?: string;
+}
+
+export function gapEvent(gap: Gap, now_us: number): Event {
+  const { descriptor, points, from_us, to_us, reason, readings } = gap;
+  const names = points.length > 0 ? points : descriptor.series.map((series) => series.name);
+  const seconds = Math.max(0, (to_us - from_us) / 1e6);
+  const about = gap.estimated ? "about " : "";
+  return {
+    name: "lineside.gap",
+    time_us: now_us,
+    severity: "warn",
+    body: `${descriptor.device}: ${about}${readings} readings missing over ${seconds.toFixed(1)} s (${reason})`,
+    attributes: {
+      "gap.device": descriptor.device,
+      "gap.from": isoTime(from_us),
+      "gap.to": isoTime(to_us),
+      "gap.reason": reason,
+      "gap.readings": readings,
+      "gap.estimated": gap.estimated,
+      "gap.points": names.slice(0, NAMES_MAX),
+      "gap.points.count": names.length,
+      ...(gap.detail === undefined ? {} : { "gap.detail": gap.detail }),
+      ...(gap.target === undefined ? {} : { "gap.target": gap.target }),
+    },
+    descriptor,
+    ...(gap.target === undefined ? {} : { target: gap.target }),
+  };
+}
+
+export function deviceEvent(
+  descriptor: Descriptor,
+  state: "up" | "down",
+  now_us: number,
+  reason: string,
+  detail: string,
+): Event {
+  return {
+    name: `lineside.device.${state}`,
+    time_us: now_us,
+    severity: state === "up" ? "info" : "warn",
+    body: detail,
+    attributes: { "device.id": descriptor.device, ...(reason === "" ? {} : { "device.reason": reason }) },
+    descriptor,
+  };
+}
+
+/** RFC 3339 in UTC with microseconds. */
+export function isoTime(time_us: number): string {
+  const ms = Math.floor(time_us / 1000);
+  const micros = String(time_us - ms * 1000).padStart(3, "0");
+  return new Date(ms).toISOString().replace("Z", `${micros}Z`);
+}
