@@ -159,11 +159,9 @@ export class DeviceRunner {
   /** One life of the link, from connect to its end; resolves with why it ended. */
   async #connectOnce(signal: AbortSignal, connected: () => void): Promise<LinesideError> {
     const { clock, log } = this.#context;
-    const lost = new Promise<LinesideError>((resolve) => {
-      this.#loseLink = resolve;
-      if (signal.aborted) resolve(new LinesideError("aborted", "stopped"));
-      else signal.addEventListener("abort", () => resolve(new LinesideError("aborted", "stopped")), { once: true });
-    });
+    const { promise: lost, resolve } = Promise.withResolvers<LinesideError>();
+    const aborted = (): void => resolve(new LinesideError("aborted", "stopped"));
+    this.#loseLink = resolve;
     const timeout = new AbortController();
     const cancel = clock.after(CONNECT_MS_MAX, () => timeout.abort());
     const started_ms = clock.monotonic_ms();
@@ -175,13 +173,18 @@ export class DeviceRunner {
     } finally {
       cancel();
     }
-    if (signal.aborted) return lost;
+    if (signal.aborted) return new LinesideError("aborted", "stopped");
     connected();
     this.#connects++;
     const took_ms = Math.round(clock.monotonic_ms() - started_ms);
     log.info({ device: this.device.id, took_ms }, `${this.device.id} is up`);
     this.#goUp();
-    return await lost;
+    signal.addEventListener("abort", aborted, { once: true });
+    try {
+      return await lost;
+    } finally {
+      signal.removeEventListener("abort", aborted);
+    }
   }
 
   #identify(identity: Attributes): void {

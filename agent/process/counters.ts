@@ -38,7 +38,11 @@ export class Counters {
   readonly #offset: Float64Array;
   readonly any: boolean;
 
-  constructor(device: Device<never>, known: ReadonlyMap<string, CounterState>) {
+  readonly #changed: () => void;
+
+  /** `changed` is called when a start or an offset changes: what a replay of the journal cannot learn. */
+  constructor(device: Device<never>, known: ReadonlyMap<string, CounterState>, changed: () => void) {
+    this.#changed = changed;
     const { series } = device.descriptor;
     const points: readonly { scale: number; offset: number; rollover?: number | string | undefined }[] = device.points;
     const count = series.length;
@@ -112,6 +116,7 @@ export class Counters {
     let offset = this.#offset[point] ?? 0;
     if (known_us === 0) {
       this.#start_us[point] = time_us;
+      this.#changed();
     } else if (monotonic && raw + offset < last) {
       const modulus = this.#modulusAt(point, last - offset);
       const rolled = modulus > 0 && last - offset >= (1 - EDGE) * modulus && raw <= EDGE * modulus;
@@ -122,6 +127,7 @@ export class Counters {
         this.#start_us[point] = time_us;
       }
       this.#offset[point] = offset;
+      this.#changed();
     }
     if (offset !== 0) {
       if (int) frame.ints[row] = (frame.ints[row] ?? 0n) + BigInt(Math.round(offset));

@@ -9,6 +9,12 @@ import { Changes } from "./changes.ts";
 import { Counters, type CounterState } from "./counters.ts";
 import { Latest } from "./latest.ts";
 
+export interface PipelineOut {
+  readonly push: (descriptor: Descriptor, frame: Frame) => void;
+  /** A counter's start or offset changed: the checkpoint must be renewed. */
+  readonly counterChanged: () => void;
+}
+
 export class Pipeline {
   /** The device's, with what it said of itself when it was connected. */
   descriptor: Descriptor;
@@ -22,14 +28,14 @@ export class Pipeline {
   constructor(
     device: Device<never>,
     known: ReadonlyMap<string, CounterState>,
-    push: (descriptor: Descriptor, frame: Frame) => void,
+    out: PipelineOut,
   ) {
     this.descriptor = device.descriptor;
     this.latest = new Latest(device.descriptor.series.length);
-    this.counters = new Counters(device, known);
+    this.counters = new Counters(device, known, out.counterChanged);
     this.changes = new Changes(device);
     this.hasTexts = device.descriptor.series.some((series) => series.value === "text");
-    this.#push = push;
+    this.#push = out.push;
   }
 
   frame(frame: Frame): void {
