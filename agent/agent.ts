@@ -125,6 +125,9 @@ export class Agent {
     this.#gateway = gateway;
     this.#started_us = clock.now_us();
     this.#schedule = new Schedule(clock);
+    state.refresh = () => {
+      for (const id of this.#devices.keys()) this.#rememberCounters(id);
+    };
     this.#figures = new ProcessFigures(clock);
     const { commit_interval_ms } = site.agent;
     this.#collector = new Collector({ journal, descriptors, clock, log, commit_interval_ms, state });
@@ -275,10 +278,7 @@ export class Agent {
     const memory = this.#state.device(device.id);
     const pipeline = new Pipeline(device as never, memory.counters, {
       push: (descriptor, frame) => this.#collector.push(descriptor, frame),
-      counterChanged: () => {
-        this.#rememberCounters(device.id);
-        this.#collector.renewCheckpoint();
-      },
+      counterChanged: () => this.#collector.renewCheckpoint(),
     });
     const runner = new DeviceRunner(device, source, {
       clock,

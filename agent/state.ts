@@ -38,7 +38,11 @@ export class AgentState {
     return state;
   }
 
+  /** Brings the counters of running devices in here; set by whoever runs them. */
+  refresh: () => void = () => undefined;
+
   encode(): Uint8Array {
+    this.refresh();
     const devices = Object.fromEntries(
       [...this.devices].map(([id, { last_us, counters }]) => [id, { last_us, counters: Object.fromEntries(counters) }]),
     );

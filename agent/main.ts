@@ -1,0 +1,142 @@
+/**
+ * The agent as a process: signals, reload, exit.
+ *
+ *   SIGTERM, SIGINT ─▶ stop: flush, then exit 0 (a second one: at once)
+ *   SIGHUP, a changed file ─▶ load the site file again ─▶ faults: logged, the old one goes on
+ *                                                     └▶ valid: only what changed is restarted
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { watch, type FSWatcher } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { LinesideError } from "#adapters/contract.ts";
+import { formatFault } from "#profiles/fault.ts";
+import type { Logger } from "pino";
+import { Agent } from "./agent.ts";
+import { systemClock } from "./clock.ts";
+import { createLog } from "./log.ts";
+import type { LoadedSite, Site } from "./site/contract.ts";
+
+/** Editors write a file in several steps: the last of them counts. */
+const SETTLE_MS = 300;
+
+export interface RunOptions {
+  /** Loads the site file anew. */
+  readonly load: () => Promise<LoadedSite>;
+  readonly site: Site;
+  readonly data_dir: string;
+}
+
+/** Runs until a signal ends it; resolves with the exit code. */
+export async function runAgent(options: RunOptions): Promise<number> {
+  const { site, data_dir, load } = options;
+  let current = site;
+  const { level, format } = site.agent.log;
+  const pretty = format === "pretty" || (format === "auto" && process.stderr.isTTY);
+  const log = createLog({ level, format: pretty ? "pretty" : "json", redact: (line) => current.redact(line) });
+  const clock = systemClock;
+  await mkdir(data_dir, { recursive: true });
+  const agent = await startOrSay({ site, data_dir, clock, log });
+  if (agent === null) return 1;
+  await writeFile(join(data_dir, "agent.json"), `${JSON.stringify({ pid: process.pid, url: agent.url })}\n`);
+  log.info({ devices: site.devices.length, targets: site.targets.length, data: data_dir }, `${site.gateway.id} runs`);
+  if (site.targets.length === 0) log.warn({}, "no target is configured: readings are journaled and go nowhere");
+
+  const ended = Promise.withResolvers<void>();
+  let reloading: Promise<void> = Promise.resolve();
+  const reload = (why: string): void => {
+    reloading = reloading.then(async () => {
+      const next = await reloadSite(agent, load, log, why);
+      if (next === null) return;
+      current = next;
+      watcher.follow(next.files);
+    });
+  };
+  const watcher = new FileWatch(() => reload("file change"));
+  watcher.follow(site.files);
+  const stop = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, "stopping");
+    // A second signal is impatience: the journal is safe to leave at any moment.
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => process.exit(130));
+    ended.resolve();
+  };
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  process.on("SIGHUP", () => reload("SIGHUP"));
+  await ended.promise;
+  watcher.close();
+  await reloading;
+  await agent.stop();
+  log.info({}, "stopped");
+  return 0;
+}
+
+async function startOrSay(options: { site: Site; data_dir: string; clock: typeof systemClock; log: Logger }): Promise<Agent | null> {
+  try {
+    return await Agent.start(options);
+  } catch (error) {
+    // What a person can mend is said in one line; a defect of ours keeps its stack.
+    if (!(error instanceof Error) || !("code" in error)) throw error;
+    options.log.error({ code: error.code }, error.message);
+    return null;
+  }
+}
+
+async function reloadSite(agent: Agent, load: RunOptions["load"], log: Logger, why: string): Promise<Site | null> {
+  try {
+    const { site, faults } = await load();
+    for (const fault of faults) {
+      if (fault.severity === "fault") log.error({}, formatFault(fault));
+      else log.warn({}, formatFault(fault));
+    }
+    if (site === null) {
+      log.error({ why }, "the site file was not taken: it has faults; the old one goes on");
+      return null;
+    }
+    const { started, stopped, replaced } = await agent.apply(site);
+    log.info({ why, started, stopped, replaced }, "the site file was taken");
+    return site;
+  } catch (error) {
+    const message = error instanceof LinesideError ? error.message : String(error);
+    log.error({ why, err: error }, `the site file was not taken: ${message}`);
+    return null;
+  }
+}
+
+/** Watches the folders of files, for editors replace files rather than write into them. */
+class FileWatch {
+  readonly #changed: () => void;
+  #watchers: FSWatcher[] = [];
+  #cancel: (() => void) | null = null;
+
+  constructor(changed: () => void) {
+    this.#changed = changed;
+  }
+
+  follow(files: readonly string[]): void {
+    for (const watcher of this.#watchers) watcher.close();
+    const names = new Map<string, Set<string>>();
+    for (const file of files) names.set(dirname(file), (names.get(dirname(file)) ?? new Set()).add(basename(file)));
+    this.#watchers = [...names].flatMap(([folder, wanted]) => {
+      try {
+        const watcher = watch(folder, { persistent: false }, (_, name) => {
+          if (name !== null && wanted.has(name)) this.#settle();
+        });
+        // A folder that goes away ends its watch; SIGHUP still reloads.
+        watcher.on("error", () => watcher.close());
+        return [watcher];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  close(): void {
+    this.#cancel?.();
+    for (const watcher of this.#watchers) watcher.close();
+  }
+
+  #settle(): void {
+    this.#cancel?.();
+    this.#cancel = systemClock.after(SETTLE_MS, this.#changed);
+  }
+}

@@ -1,0 +1,30 @@
+import type { Device } from "#adapters/contract.ts";
+import { createFrame } from "#adapters/frame.ts";
+import { bad } from "#adapters/quality.ts";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Changes } from "./changes.ts";
+
+test("rows that say nothing new are left out, by bits, text and quality", () => {
+  const device = {
+    points: [{ kind: "state", report: "change" }, { kind: "text" }, { kind: "gauge" }],
+    descriptor: { series: [{ value: "int" }, { value: "text" }, { value: "double" }] },
+  } as unknown as Device<never>; // Only what Changes looks at.
+  const changes = new Changes(device);
+  const frame = createFrame(Uint32Array.of(0, 1, 2));
+  const rows = (state: bigint, text: string | null, quality = 0): number[] => {
+    frame.ints[0] = state;
+    frame.texts = [null, text, null];
+    frame.quality.fill(quality);
+    return [...changes.apply(frame).points];
+  };
+  assert.deepEqual(rows(-1n, "a"), [0, 1, 2]);
+  assert.deepEqual(rows(-1n, "a"), [2]);
+  // As doubles -1n and -2n are both NaN.
+  assert.deepEqual(rows(-2n, "a"), [0, 2]);
+  assert.deepEqual(rows(-2n, "b"), [1, 2]);
+  assert.deepEqual(rows(0n, null, bad("timeout")), [0, 1, 2]);
+  assert.deepEqual(rows(7n, "x", bad("timeout")), [2], "what a bad row holds is no news");
+  assert.deepEqual(rows(-2n, "b"), [0, 1, 2], "good again is news");
+  assert.equal(changes.unchanged, 6);
+});
