@@ -56,12 +56,11 @@ program
   .command("sim")
   .description("serve the simulated devices of a site file or profile on real ports")
   .argument("<site.yaml|profile>", "a site file, or the name of a profile such as eastron/sdm630")
-  .option("--host <address>", "where to listen", "127.0.0.1")
   .option("--write <file>", "write a site file that reads the simulated devices")
   .option("--json", "as JSON")
-  .action((what: string, options: { host: string; write?: string; json?: boolean }) =>
+  .action((what: string, options: { write?: string; json?: boolean }) =>
     leave(async () => {
-      const args = ["--host", options.host];
+      const args: string[] = [];
       if (options.write !== undefined) args.push("--write", options.write);
       if (options.json === true) args.push("--json");
       return await (await import("./sim.ts")).simCommand([what, ...args]);
