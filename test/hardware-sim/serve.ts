@@ -23,6 +23,7 @@ import { type Plant, startPlant } from "./plant.ts";
 interface Options {
   readonly write?: string;
   readonly json?: boolean;
+  readonly freePorts?: boolean;
 }
 
 const HELP = `commands:
@@ -38,9 +39,10 @@ const program = new Command("serve")
   .argument("<site.yaml|profile>")
   .option("--write <file>")
   .option("--json")
+  .option("--free-ports", "take free ports, whatever the site file says")
   .action(async (what: string, options: Options) => {
     const { site, text, remove } = await siteOf(what);
-    const plant = await startPlant(site, { own_ports: true });
+    const plant = await startPlant(site, { own_ports: options.freePorts !== true });
     if (options.write !== undefined) await writeFile(options.write, redirect(text, plant.devices));
     if (options.json === true) {
       const served = plant.devices.map(({ device, where, options: reach }) => ({ device, where, options: reach }));
@@ -120,6 +122,7 @@ async function converse(plant: Plant): Promise<void> {
   process.once("SIGTERM", () => ended.resolve());
   // A parent that dies takes the plant with it; nobody would end it otherwise.
   process.once("disconnect", () => ended.resolve());
+  process.once("message", () => ended.resolve());
   const faults = new Map<string, (() => void)[]>();
   const lines = createInterface({ input: process.stdin });
   lines.on("line", (line) => {
