@@ -18,10 +18,12 @@ import { gapEvent } from "./gap.ts";
 import { LossSummary } from "./loss.ts";
 import type { AgentState } from "./state.ts";
 
-/** A payload is sealed at this size: small enough to be read back and delivered in one piece. */
+/** A payload is sealed at this size, or a 64th of a small journal: read back and delivered in one piece. */
 const PAYLOAD_BYTES_MAX = 256 * 1024;
-/** One synced write holds no more than this. */
+/** One synced write holds no more than this, or a 32nd of a small journal. */
 const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
+/** Why readings are lost that could never be written. */
+const UNWRITABLE = "journal_unwritable";
 /** What may wait in memory while the journal cannot be written. */
 const WAITING_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -38,11 +40,13 @@ export interface CollectorOptions {
 
 export class Collector {
   readonly #options: CollectorOptions;
+  readonly #payload_bytes_max: number;
+  readonly #commit_bytes_max: number;
   readonly #writer = new BatchWriter();
   readonly #sealed: Payload[] = [];
   #sealedBytes = 0;
   #checkpointDue = false;
-  #given = new LossSummary();
+  #given = new LossSummary(UNWRITABLE);
   #givenUp = 0;
   #failing = false;
   #committing: Promise<void> | null = null;
@@ -59,6 +63,9 @@ export class Collector {
 
   constructor(options: CollectorOptions) {
     this.#options = options;
+    const { limit_bytes } = options.journal.stats();
+    this.#payload_bytes_max = Math.min(PAYLOAD_BYTES_MAX, Math.floor(limit_bytes / 64));
+    this.#commit_bytes_max = Math.min(COMMIT_BYTES_MAX, Math.floor(limit_bytes / 32));
   }
 
   push(descriptor: Descriptor, frame: Frame): void {
@@ -67,12 +74,12 @@ export class Collector {
     state.pushed(descriptor.device, frame.time_us);
     this.read.set(descriptor.source, (this.read.get(descriptor.source) ?? 0) + frame.count);
     this.waiting += frame.count;
-    if (this.#writer.size >= PAYLOAD_BYTES_MAX) this.#seal();
+    if (this.#writer.size >= this.#payload_bytes_max) this.#seal();
   }
 
   event(event: Event): void {
     this.#writer.event(this.#options.descriptors.idOf(event.descriptor), event);
-    if (this.#writer.size >= PAYLOAD_BYTES_MAX) this.#seal();
+    if (this.#writer.size >= this.#payload_bytes_max) this.#seal();
   }
 
   /** The next commit carries a checkpoint: something changed that replay cannot learn. */
@@ -142,7 +149,7 @@ export class Collector {
   /** As many sealed payloads as one write may hold. */
   #firstSealed(): Payload[] {
     let bytes = 0;
-    const end = this.#sealed.findIndex((entry) => (bytes += entry.payload.length) > COMMIT_BYTES_MAX);
+    const end = this.#sealed.findIndex((entry) => (bytes += entry.payload.length) > this.#commit_bytes_max);
     return end < 0 ? this.#sealed.slice() : this.#sealed.slice(0, Math.max(1, end));
   }
 
@@ -171,7 +178,9 @@ export class Collector {
       const oldest = this.#sealed.shift();
       if (oldest === undefined) return;
       this.#sealedBytes -= oldest.payload.length;
-      this.#given.add(decodePayload(oldest.payload, descriptors.get).frames);
+      const { frames, events } = decodePayload(oldest.payload, descriptors.get);
+      this.#given.add(frames);
+      this.#given.addGaps(events.filter((event) => event.target === undefined), "");
       this.#givenUp += oldest.weight;
       this.waiting -= this.#fresh(oldest);
       this.lost += this.#fresh(oldest);
@@ -184,8 +193,8 @@ export class Collector {
     const now_us = this.#options.clock.now_us();
     this.#writer.lost(this.#givenUp);
     this.#lostInWriter += this.#givenUp;
-    for (const gap of this.#given.gaps({ reason: "journal_unwritable" })) this.event(gapEvent(gap, now_us));
-    this.#given = new LossSummary();
+    for (const gap of this.#given.gaps()) this.event(gapEvent(gap, now_us));
+    this.#given = new LossSummary(UNWRITABLE);
     this.#givenUp = 0;
   }
 }

@@ -225,18 +225,18 @@ export class Forwarder {
   #tellRefused(batch: Batch, detail: string): void {
     const { name, log, clock, event } = this.#options;
     log.error({ target: name, readings: batch.readings }, `${name} refused ${batch.readings} readings: ${detail}`);
-    const losses = new LossSummary();
+    const losses = new LossSummary("refused");
     losses.add(batch.frames);
-    for (const gap of losses.gaps({ reason: "refused", detail, target: name })) event(gapEvent(gap, clock.now_us()));
+    for (const gap of losses.gaps({ detail, target: name })) event(gapEvent(gap, clock.now_us()));
   }
 
   /** The receiver says how many it rejected, not which: the gap names what the batch held. */
   #tellRejected(batch: Batch, rejected: number, detail: string): void {
     const { name, log, clock, event } = this.#options;
     log.warn({ target: name, rejected }, `${name} rejected ${rejected} of ${batch.readings} readings: ${detail}`);
-    const losses = new LossSummary();
+    const losses = new LossSummary("rejected");
     losses.add(batch.frames);
-    for (const gap of losses.gaps({ reason: "rejected", detail, target: name })) {
+    for (const gap of losses.gaps({ detail, target: name })) {
       const readings = Math.min(gap.readings, rejected);
       event(gapEvent({ ...gap, readings, estimated: true }, clock.now_us()));
     }

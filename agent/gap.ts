@@ -50,6 +50,22 @@ export function gapEvent(gap: Gap, now_us: number): Event {
   };
 }
 
+/** The gap that an event tells of; null for any other event. */
+export function gapOf({ name, attributes, descriptor, target }: Event): Gap | null {
+  if (name !== "lineside.gap") return null;
+  const points = attributes["gap.points"];
+  return {
+    descriptor,
+    points: Array.isArray(points) ? points : [],
+    from_us: microsOf(String(attributes["gap.from"])),
+    to_us: microsOf(String(attributes["gap.to"])),
+    reason: String(attributes["gap.reason"]),
+    readings: Number(attributes["gap.readings"]),
+    estimated: attributes["gap.estimated"] === true,
+    ...(target === undefined ? {} : { target }),
+  };
+}
+
 export function deviceEvent(
   descriptor: Descriptor,
   state: "up" | "down",
@@ -72,4 +88,9 @@ export function isoTime(time_us: number): string {
   const ms = Math.floor(time_us / 1000);
   const micros = String(time_us - ms * 1000).padStart(3, "0");
   return new Date(ms).toISOString().replace("Z", `${micros}Z`);
+}
+
+/** The inverse of isoTime. */
+function microsOf(text: string): number {
+  return Date.parse(`${text.slice(0, 23)}Z`) * 1000 + Number(text.slice(23, 26));
 }

@@ -1,62 +1,84 @@
-/** Sums up readings that a target will never get into one gap a device: which points, from, to, how many. */
-import type { Clock, Descriptor } from "#adapters/contract.ts";
+/** Sums up what a target will never get into one gap a device and reason: which points, from, to, how many. */
+import type { Clock, Descriptor, Event } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
 import type { Entry, Loss } from "#buffer/contract.ts";
 import { decodePayload } from "./batch/reader.ts";
 import type { BatchWriter } from "./batch/writer.ts";
 import type { Descriptors } from "./descriptors.ts";
-import { type Gap, gapEvent } from "./gap.ts";
+import { type Gap, gapEvent, gapOf } from "./gap.ts";
 
 interface Sum {
-  readonly descriptor: Descriptor;
-  readonly points: Set<number>;
+  /** A device may have had several descriptors over time; the gap is told of the newest. */
+  descriptor: Descriptor;
+  readonly reason: string;
+  readonly points: Set<string>;
   from_us: number;
   to_us: number;
   readings: number;
+  estimated: boolean;
 }
 
 export class LossSummary {
+  readonly #reason: string;
   readonly #sums = new Map<string, Sum>();
+  /** Readings lost now: without those that a lost gap event told of. */
+  readings = 0;
+
+  /** `reason`: why readings and events added from now on are lost. */
+  constructor(reason: string) {
+    this.#reason = reason;
+  }
 
   add(frames: Iterable<{ readonly descriptor: Descriptor; readonly frame: Frame }>): void {
     for (const { descriptor, frame } of frames) {
-      // A device may have had several descriptors over time; the gap is told of the newest.
-      const sum = this.#sums.get(descriptor.device) ?? {
-        descriptor,
-        points: new Set<number>(),
-        from_us: Number.POSITIVE_INFINITY,
-        to_us: 0,
-        readings: 0,
-      };
-      this.#sums.set(descriptor.device, { ...sum, descriptor });
-      const kept = this.#sums.get(descriptor.device) ?? sum;
-      kept.readings += frame.count;
-      kept.from_us = Math.min(kept.from_us, frame.time_us);
-      kept.to_us = Math.max(kept.to_us, frame.time_us);
-      for (let row = 0; row < frame.count; row++) kept.points.add(frame.points[row] ?? 0);
+      const sum = this.#sum(descriptor, this.#reason);
+      widen(sum, frame.time_us, frame.time_us);
+      sum.readings += frame.count;
+      this.readings += frame.count;
+      for (let row = 0; row < frame.count; row++) {
+        const point = frame.points[row] ?? 0;
+        sum.points.add(descriptor.series[point]?.name ?? String(point));
+      }
     }
   }
 
-  get readings(): number {
-    let readings = 0;
-    for (const sum of this.#sums.values()) readings += sum.readings;
-    return readings;
+  /** A gap that is itself lost is told again, or a loss would be silent after all. */
+  addGaps(events: Iterable<Event>, target: string): void {
+    for (const event of events) {
+      if ((event.target ?? target) !== target) continue;
+      const gap = gapOf(event);
+      if (gap === null) continue;
+      const sum = this.#sum(gap.descriptor, gap.reason);
+      widen(sum, gap.from_us, gap.to_us);
+      sum.readings += gap.readings;
+      sum.estimated ||= gap.estimated;
+      for (const point of gap.points) sum.points.add(point);
+    }
   }
 
-  gaps(about: { reason: string; detail?: string; target?: string }): Gap[] {
-    return [...this.#sums.values()].map(({ descriptor, points, from_us, to_us, readings }) => ({
-      descriptor,
-      points: [...points].map((point) => descriptor.series[point]?.name ?? String(point)),
-      from_us,
-      to_us,
-      readings,
-      estimated: false,
-      ...about,
-    }));
+  gaps(about: { detail?: string; target?: string } = {}): Gap[] {
+    return [...this.#sums.values()].map((sum) => ({ ...sum, points: [...sum.points], ...about }));
+  }
+
+  #sum(descriptor: Descriptor, reason: string): Sum {
+    const key = `${reason} ${descriptor.device}`;
+    let sum = this.#sums.get(key);
+    if (sum === undefined) {
+      const empty = { from_us: Number.POSITIVE_INFINITY, to_us: 0, readings: 0, estimated: false };
+      sum = { descriptor, reason, points: new Set(), ...empty };
+      this.#sums.set(key, sum);
+    }
+    sum.descriptor = descriptor;
+    return sum;
   }
 }
 
-/** The entry that stands in the journal for what a target lost there: one gap event a device. */
+function widen(sum: Sum, from_us: number, to_us: number): void {
+  sum.from_us = Math.min(sum.from_us, from_us);
+  sum.to_us = Math.max(sum.to_us, to_us);
+}
+
+/** The entry that stands in the journal for what a target lost there: one gap event a device and reason. */
 export async function lossEntry(
   loss: Loss,
   descriptors: Descriptors,
@@ -65,19 +87,24 @@ export async function lossEntry(
   writer: BatchWriter,
 ): Promise<Entry> {
   const reason = loss.reason === "overflow" ? "buffer_full" : loss.reason;
-  const summary = new LossSummary();
+  const { target } = loss;
+  const summary = new LossSummary(reason);
+  let toldBefore = 0;
   for await (const record of loss.records) {
     await descriptors.load(record.references);
-    summary.add(decodePayload(record.payload, descriptors.get).frames);
+    const { frames, events, lost } = decodePayload(record.payload, descriptors.get);
+    toldBefore += lost;
+    summary.add(frames);
+    summary.addGaps(events, target);
   }
   const now_us = clock.now_us();
-  const gaps = summary.gaps({ reason, target: loss.target });
-  const untold = loss.weight - summary.readings;
+  const gaps = summary.gaps({ target });
+  const untold = loss.weight - summary.readings - toldBefore;
   if (untold > 0) {
     // What cannot be read any more: how many is known from the log's own count, not whose they were.
     const detail = `records ${loss.after_seq + 1} to ${loss.to_seq}`;
     const ends = { from_us: now_us, to_us: now_us };
-    gaps.push({ descriptor: gateway, points: [], ...ends, reason, readings: untold, estimated: false, detail, target: loss.target });
+    gaps.push({ descriptor: gateway, points: [], ...ends, reason, readings: untold, estimated: false, detail, target });
   }
   for (const gap of gaps) writer.event(descriptors.idOf(gap.descriptor), gapEvent(gap, now_us));
   return writer.finish();
