@@ -7,7 +7,7 @@
  *
  * A reload starts, stops and replaces only the devices and targets whose fingerprint changed.
  */
-import type { Clock, Descriptor, Event, Source } from "#adapters/contract.ts";
+import { type Clock, type Descriptor, type Event, LinesideError, type Source } from "#adapters/contract.ts";
 import { sources, targets } from "#adapters/registry.ts";
 import type { Journal } from "#buffer/contract.ts";
 import { openJournal } from "#buffer/journal.ts";
@@ -16,7 +16,7 @@ import type { Logger } from "pino";
 import { BatchWriter } from "./batch/writer.ts";
 import { Collector } from "./collect.ts";
 import { Descriptors } from "./descriptors.ts";
-import { DeviceRunner } from "./device.ts";
+import { DeviceRunner, type DeviceStatus } from "./device.ts";
 import { Forwarder } from "./forward.ts";
 import { gapEvent } from "./gap.ts";
 import { type HttpServer, serveHttp } from "./http.ts";
@@ -70,6 +70,7 @@ export class Agent {
   readonly #figures: ProcessFigures;
   readonly #sources = new Map<SourceName, Source<never, never>>();
   readonly #devices = new Map<string, RunningDevice>();
+  readonly #unopened = new Map<string, { device: SiteDevice; reason: string; since_us: number }>();
   readonly #targets = new Map<string, RunningTarget>();
   readonly #started_us: number;
   #site: Site;
@@ -147,8 +148,9 @@ export class Agent {
       throw error;
     }
     const own = new OwnFrames(this.#gateway, this.#started_us);
-    if (site.agent.metrics_interval_ms > 0) {
-      this.#endOwn = this.#schedule.add(site.agent.metrics_interval_ms, () => {
+    const { metrics_interval_ms } = site.agent;
+    if (metrics_interval_ms !== null) {
+      this.#endOwn = this.#schedule.add(metrics_interval_ms, () => {
         const { descriptor, frame } = own.take(figuresOf(this.status()), clock.now_us());
         this.#collector.push(descriptor, frame);
       });
@@ -168,6 +170,8 @@ export class Agent {
     if (changed.length > 0) log.warn({ changed }, `${changed.join(", ")} changed: takes effect at the next start`);
     this.#site = site;
     const devices = new Map(site.devices.map((device) => [device.id, device]));
+    // What could not be opened is tried again: the mistake may be mended.
+    this.#unopened.clear();
     for (const [id, { runner }] of [...this.#devices]) {
       const wanted = devices.get(id);
       if (wanted?.fingerprint === runner.device.fingerprint) continue;
@@ -237,7 +241,10 @@ export class Agent {
       started_us: this.#started_us,
       now_us: clock.now_us(),
       sources: Object.fromEntries(this.#collector.read),
-      devices: [...this.#devices.values()].map(({ runner }) => runner.status()),
+      devices: [
+        ...[...this.#devices.values()].map(({ runner }) => runner.status()),
+        ...[...this.#unopened.values()].map(({ device, reason, since_us }) => neverOpened(device, reason, since_us)),
+      ],
       targets: [...this.#targets.values()].map(({ target, forwarder, stats }) => {
         const { target: name, ...state } = forwarder.status();
         const { committed, delivered, queued, dropped } = stats();
@@ -272,7 +279,18 @@ export class Agent {
     };
   }
 
+  /** A device that cannot even be opened spoils only itself: it is down until the site file changes. */
   async #startDevice(device: SiteDevice): Promise<void> {
+    try {
+      await this.#openDevice(device);
+    } catch (error) {
+      if (!(error instanceof LinesideError)) throw error;
+      this.#options.log.error({ device: device.id, code: error.code }, `${device.id} is not read: ${error.message}`);
+      this.#unopened.set(device.id, { device, reason: error.code, since_us: this.#options.clock.now_us() });
+    }
+  }
+
+  async #openDevice(device: SiteDevice): Promise<void> {
     const { clock } = this.#options;
     const source = await this.#source(device.protocol);
     const memory = this.#state.device(device.id);
@@ -358,6 +376,11 @@ export class Agent {
       .filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(before[key as keyof typeof before]))
       .map(([key]) => (key === "gateway" ? "gateway.id" : `agent.${key}`));
   }
+}
+
+function neverOpened(device: SiteDevice, reason: string, since_us: number): DeviceStatus {
+  const none = { readings: 0, uncertain: 0, bad: 0, connects: 0, overruns: 0, poll_ms: 0 };
+  return { id: device.id, source: device.protocol, state: "down", reason, since_us, ...none };
 }
 
 function gatewayDescriptor(site: Site): Descriptor {

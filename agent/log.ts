@@ -20,5 +20,6 @@ export function createLog(options: LogOptions): Logger {
       : destination;
   const redact = options.redact;
   const stream: DestinationStream = redact === undefined ? sink : { write: (line) => sink.write(redact(line)) };
-  return pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  const formatters = { level: (label: string) => ({ level: label }) };
+  return pino({ level: options.level, base: null, formatters, timestamp: pino.stdTimeFunctions.isoTime }, stream);
 }

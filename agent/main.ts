@@ -8,7 +8,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { watch, type FSWatcher } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { LinesideError } from "#adapters/contract.ts";
 import { formatFault } from "#profiles/fault.ts";
 import type { Logger } from "pino";
 import { Agent } from "./agent.ts";
@@ -23,6 +22,8 @@ export interface RunOptions {
   /** Loads the site file anew. */
   readonly load: () => Promise<LoadedSite>;
   readonly site: Site;
+  /** Every file that it was made from: a change of one of them is a reload. */
+  readonly files: readonly string[];
   readonly data_dir: string;
 }
 
@@ -46,13 +47,12 @@ export async function runAgent(options: RunOptions): Promise<number> {
   const reload = (why: string): void => {
     reloading = reloading.then(async () => {
       const next = await reloadSite(agent, load, log, why);
-      if (next === null) return;
-      current = next;
       watcher.follow(next.files);
+      if (next.site !== null) current = next.site;
     });
   };
   const watcher = new FileWatch(() => reload("file change"));
-  watcher.follow(site.files);
+  watcher.follow(options.files);
   const stop = (signal: NodeJS.Signals): void => {
     log.info({ signal }, "stopping");
     // A second signal is impatience: the journal is safe to leave at any moment.
@@ -81,25 +81,24 @@ async function startOrSay(options: { site: Site; data_dir: string; clock: typeof
   }
 }
 
-async function reloadSite(agent: Agent, load: RunOptions["load"], log: Logger, why: string): Promise<Site | null> {
-  try {
-    const { site, faults } = await load();
-    for (const fault of faults) {
-      if (fault.severity === "fault") log.error({}, formatFault(fault));
-      else log.warn({}, formatFault(fault));
-    }
-    if (site === null) {
-      log.error({ why }, "the site file was not taken: it has faults; the old one goes on");
-      return null;
-    }
-    const { started, stopped, replaced } = await agent.apply(site);
-    log.info({ why, started, stopped, replaced }, "the site file was taken");
-    return site;
-  } catch (error) {
-    const message = error instanceof LinesideError ? error.message : String(error);
-    log.error({ why, err: error }, `the site file was not taken: ${message}`);
-    return null;
+/** Takes the new file where it is valid; says why not where it is not, and changes nothing then. */
+async function reloadSite(agent: Agent, load: RunOptions["load"], log: Logger, why: string): Promise<LoadedSite> {
+  const loaded = await load();
+  for (const fault of loaded.faults) {
+    if (fault.severity === "fault") log.error({}, formatFault(fault));
+    else log.warn({}, formatFault(fault));
   }
+  if (loaded.site === null) {
+    log.error({ why }, "the site file was not taken: it has faults; the old one goes on");
+    return loaded;
+  }
+  try {
+    const { started, stopped, replaced } = await agent.apply(loaded.site);
+    log.info({ why, started, stopped, replaced }, "the site file was taken");
+  } catch (error) {
+    log.error({ why, err: error }, `the site file was taken in part: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return loaded;
 }
 
 /** Watches the folders of files, for editors replace files rather than write into them. */

@@ -25,8 +25,8 @@ program
   .action((path: string, options: { data: string }) =>
     leave(async () => {
       const [{ runAgent }, { load, siteOrExit }] = await Promise.all([import("../main.ts"), import("./site.ts")]);
-      const site = await siteOrExit(path);
-      return await runAgent({ site, data_dir: options.data, load: async () => await load(path) });
+      const { site, files } = await siteOrExit(path);
+      return await runAgent({ site, files, data_dir: options.data, load: async () => await load(path) });
     }),
   );
 
@@ -48,7 +48,8 @@ program
   .action((path: string, options: { device?: string; json?: boolean }) =>
     leave(async () => {
       const [{ readCommand }, { siteOrExit }] = await Promise.all([import("./read.ts"), import("./site.ts")]);
-      return await readCommand(await siteOrExit(path), options);
+      const { site } = await siteOrExit(path);
+      return await readCommand(site, options);
     }),
   );
 

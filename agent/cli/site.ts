@@ -15,8 +15,8 @@ export const siteContext: SiteContext = {
 export const load = async (path: string): Promise<LoadedSite> => await loadSite(path, siteContext);
 
 /** The site, or the faults on standard error and exit 1. Warnings are printed and do not stop anything. */
-export async function siteOrExit(path: string): Promise<Site> {
-  const { site, faults } = await load(path);
-  for (const fault of faults) process.stderr.write(`${formatFault(fault)}\n`);
-  return site ?? exitWith(EXIT.input);
+export async function siteOrExit(path: string): Promise<LoadedSite & { readonly site: Site }> {
+  const loaded = await load(path);
+  for (const fault of loaded.faults) process.stderr.write(`${formatFault(fault)}\n`);
+  return { ...loaded, site: loaded.site ?? exitWith(EXIT.input) };
 }
