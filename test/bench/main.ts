@@ -16,7 +16,7 @@ import type { Stage } from "./stage.ts";
 import { type Figure, type Repeat, summarize, table } from "./summary.ts";
 
 /** In the order of a reading's way; a stage is the file of that name in this folder. */
-const STAGES = ["modbus", "opcua", "serial", "journal", "otlp", "end-to-end"];
+const STAGES = ["modbus", "opcua", "serial", "collect", "journal", "otlp", "end-to-end"];
 const REPEATS = 3;
 const REPEAT_TIMEOUT_MS = 300_000;
 /** Marks the line that a stage's process gives its result in; anything else it prints is for people. */
