@@ -8,7 +8,7 @@ import { isoTime } from "../gap.ts";
 import { Latest, type Reading } from "../process/latest.ts";
 import type { Site, SiteDevice, SourceName } from "../site/contract.ts";
 import { EXIT } from "./exit.ts";
-import { type Column, table, valueText } from "./table.ts";
+import { type Column, readingText, table } from "./table.ts";
 
 const CONNECT_MS_MAX = 15_000;
 /** How long pushed points are waited for: at least this, and two of their intervals. */
@@ -108,7 +108,7 @@ async function readAll(session: Session, device: SiteDevice, latest: Latest): Pr
 
 const COLUMNS: readonly Column<Reading>[] = [
   { title: "point", text: ({ point }) => point },
-  { title: "value", align: "right", text: ({ value }) => valueText(value) },
+  { title: "value", align: "right", text: readingText },
   { title: "unit", text: ({ unit }) => (unit === "1" ? "" : unit) },
   { title: "quality", text: ({ quality, time_us }) => (time_us === 0 ? "-" : quality) },
   { title: "reason", text: ({ reason, time_us }) => (time_us === 0 ? "no answer yet" : reason) },

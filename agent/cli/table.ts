@@ -30,6 +30,11 @@ export function valueText(value: number | bigint | string | null): string {
   return String(Number(value.toPrecision(7)));
 }
 
+/** A state's name beside its code. */
+export function readingText({ value, label }: { readonly value: number | bigint | string | null; readonly label: string }): string {
+  return label === "" ? valueText(value) : `${label} (${valueText(value)})`;
+}
+
 export function bytesText(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB"];
   let amount = bytes;

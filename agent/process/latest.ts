@@ -1,5 +1,5 @@
 /** The newest reading of every point of a device, for people: `read`, the status page, the demo. */
-import type { Descriptor } from "#adapters/contract.ts";
+import type { Descriptor, Series } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
 import { classOf, isBad, isGood, type QualityClass, reasonOf } from "#adapters/quality.ts";
 
@@ -7,6 +7,8 @@ export interface Reading {
   readonly point: string;
   /** null: bad, or never read. */
   readonly value: number | bigint | string | null;
+  /** kind state: the name of the code, or of each flag that is set; empty otherwise. */
+  readonly label: string;
   readonly unit: string;
   readonly quality: QualityClass;
   readonly reason: string;
@@ -60,9 +62,11 @@ export class Latest {
     return descriptor.series.map((series, point) => {
       const q = this.#quality[point] ?? 0;
       const time_us = this.#time_us[point] ?? 0;
+      const value = time_us === 0 || isBad(q) ? null : this.#value(series.value, point);
       return {
         point: series.name,
-        value: time_us === 0 || isBad(q) ? null : this.#value(series.value, point),
+        value,
+        label: value === null ? "" : labelOf(series, Number(value)),
         unit: series.unit,
         quality: classOf(q),
         reason: reasonOf(q),
@@ -75,4 +79,11 @@ export class Latest {
     if (column === "text") return this.#texts[point] ?? null;
     return column === "int" ? (this.#ints[point] ?? 0n) : (this.#values[point] ?? 0);
   }
+}
+
+function labelOf({ states, flags }: Series, code: number): string {
+  if (states !== undefined) return states.find(([known]) => known === code)?.[1] ?? "";
+  if (flags === undefined) return "";
+  // Bit fields have up to 32 bits: arithmetic, for shifts would see a sign.
+  return flags.filter(([bit]) => Math.floor(code / 2 ** bit) % 2 === 1).map(([, name]) => name).join(" ");
 }

@@ -158,7 +158,7 @@ export const targetSchema = z.strictObject({
 export const topSchema = z.strictObject({
   gateway: z.unknown().optional().describe("Who and where this gateway is."),
   devices: z.array(z.unknown()).describe("The devices that it reads."),
-  targets: z.array(z.unknown()).describe("Where readings go."),
+  targets: z.array(z.unknown()).optional().describe("Where readings go. `check`, `read` and `sim` need none."),
   agent: z.unknown().optional().describe("The agent itself: log, journal, its own figures."),
 });
 
@@ -185,7 +185,10 @@ function wholeTarget(name: TargetName): z.ZodType[] {
 export const siteSchema = z.strictObject({
   gateway: gatewaySchema.describe("Who and where this gateway is."),
   devices: z.array(z.union(sourceNames.flatMap(wholeDevice))).describe("The devices that it reads."),
-  targets: z.array(z.union(targetNames.flatMap(wholeTarget))).describe("Where readings go."),
+  targets: z
+    .array(z.union(targetNames.flatMap(wholeTarget)))
+    .optional()
+    .describe("Where readings go. `check`, `read` and `sim` need none."),
   agent: agentSchema.optional().describe("The agent itself: log, journal, its own figures."),
 });
 

@@ -1,14 +1,32 @@
 /** Serves every device of a site: one simulator each, on ports of this machine. */
 import { systemClock } from "#agent/clock.ts";
 import type { Site, SiteDevice } from "#agent/site/contract.ts";
-import type { Simulate, Simulated } from "./contract.ts";
+import type { Simulated, SimulateOptions } from "./contract.ts";
 
-/** Loaded on first use: an OPC UA server is half a second of code that a Modbus plant does not need. */
-const simulators: Record<SiteDevice["protocol"], () => Promise<{ simulate: Simulate }>> = {
-  modbus: () => import("./modbus/simulate.ts"),
-  opcua: () => import("./opcua/simulate.ts"),
-  serial: () => import("./serial/simulate.ts"),
+type Serve = (devices: readonly SiteDevice[], options: SimulateOptions) => Promise<Simulated[]>;
+
+/**
+ * Serves the devices that share one place (a host and port, a serial line). Loaded on first use: an OPC UA
+ * server is half a second of code that a Modbus plant does not need. A protocol's simulator takes the
+ * devices of that protocol, which is why they are handed over as never.
+ */
+const simulators: Record<SiteDevice["protocol"], () => Promise<Serve>> = {
+  modbus: async () => {
+    const { simulateModbusBus } = await import("./modbus/simulate.ts");
+    return async (devices, options) => await simulateModbusBus(devices as never, options);
+  },
+  opcua: async () => {
+    const { simulate } = await import("./opcua/simulate.ts");
+    return async (devices, options) => await each(devices, async (device) => await simulate(device as never, options));
+  },
+  serial: async () => {
+    const { simulate } = await import("./serial/simulate.ts");
+    return async (devices, options) => await each(devices, async (device) => await simulate(device as never, options));
+  },
 };
+
+const each = async <Made>(devices: readonly SiteDevice[], make: (device: SiteDevice) => Promise<Made>): Promise<Made[]> =>
+  await Promise.all(devices.map(make));
 
 export interface Plant {
   readonly devices: readonly Simulated[];
@@ -23,17 +41,25 @@ export async function startPlant(site: Site, options: { own_ports: boolean }): P
     await Promise.all(devices.map(async (device) => await device.stop()));
   };
   try {
-    for (const device of site.devices) {
-      const { simulate } = await simulators[device.protocol]();
-      const port = options.own_ports ? portOf(device) : 0;
-      // The simulator of a protocol takes the devices of that protocol.
-      devices.push(await simulate(device as never, { port, now_us: systemClock.now_us }));
+    for (const group of Map.groupBy(site.devices, placeOf).values()) {
+      const [first] = group;
+      if (first === undefined) continue;
+      const serve = await simulators[first.protocol]();
+      const port = options.own_ports ? portOf(first) : 0;
+      devices.push(...(await serve(group, { port, now_us: systemClock.now_us })));
     }
   } catch (error) {
     await stop();
     throw error;
   }
   return { devices, device: (id) => devices.find(({ device }) => device === id), stop };
+}
+
+/** Modbus units at one place share it; everything else stands alone. */
+function placeOf(device: SiteDevice): string {
+  if (device.protocol !== "modbus") return device.id;
+  const { host, port, serial } = device.options as { host?: string; port?: number; serial?: { port: string } };
+  return `${host ?? ""}:${port ?? ""}:${serial?.port ?? ""}`;
 }
 
 const LOCAL = new Set(["127.0.0.1", "localhost", "::1"]);

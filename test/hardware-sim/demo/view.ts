@@ -1,5 +1,5 @@
 /** The demo's live view: what the agent says of itself, as lines of text. Pure. */
-import { bytesText, type Column, table, valueText } from "#agent/cli/table.ts";
+import { bytesText, type Column, readingText, table } from "#agent/cli/table.ts";
 import type { Reading } from "#agent/process/latest.ts";
 import type { AgentStatus, TargetStatus } from "#agent/status.ts";
 
@@ -88,7 +88,7 @@ function targetOf(target: TargetStatus, rate: number, paint: Paint): string[] {
 
 const READING_COLUMNS: readonly Column<Reading>[] = [
   { title: "  point", text: ({ point }) => `  ${point}` },
-  { title: "value", align: "right", text: ({ value }) => valueText(value) },
+  { title: "value", align: "right", text: readingText },
   { title: "unit", text: ({ unit }) => (unit === "1" ? "" : unit) },
   { title: "quality", text: ({ quality, reason, time_us }) => (time_us === 0 ? "-" : reason === "" ? quality : `${quality}: ${reason}`) },
 ];

@@ -1,0 +1,164 @@
+import { systemClock as clock } from "#agent/clock.ts";
+import { startPlant } from "#test/hardware-sim/plant.ts";
+import { type Receiver, startReceiver } from "#test/receiver/receiver.ts";
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { pino } from "pino";
+import { Agent } from "./agent.ts";
+import type { Site } from "./site/contract.ts";
+import { loadSite } from "./site/load.ts";
+import type { AgentStatus } from "./status.ts";
+
+/** Two meters, each with a simulated device on a free port. */
+const PLANT = `
+gateway: { id: gw, site: Lyon }
+devices:
+  - &meter
+    id: one
+    modbus: { host: 10.0.0.1, port: 502, unit: 1, timeout: 300ms }
+    every: 50ms
+    points:
+      - { name: voltage, address: 0, type: f32, unit: V }
+      - { name: energy, address: 10, type: u32, unit: kW.h, kind: counter }
+  - { <<: *meter, id: two, modbus: { host: 10.0.0.2, port: 502, unit: 1, timeout: 300ms } }
+`;
+
+let folder = "";
+let receiver: Receiver;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "lineside-agent-"));
+  receiver = await startReceiver({ http_port: null });
+});
+after(async () => {
+  await receiver.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const context = { env: () => undefined, readFile: async (path: string) => await readFile(path) };
+
+async function siteFrom(text: string): Promise<Site> {
+  const path = join(folder, "site.yaml");
+  await writeFile(path, text);
+  const { site, faults } = await loadSite(path, context);
+  assert.ok(site, JSON.stringify(faults));
+  return site;
+}
+
+/** The plant, and the text of a site file that reads it and forwards to the receiver. */
+async function plant() {
+  const simulated = await startPlant(await siteFrom(expanded(PLANT)), { own_ports: false });
+  const port = (id: string): number => Number(simulated.device(id)?.options["port"]);
+  const text = expanded(PLANT)
+    .replace("10.0.0.1, port: 502", `127.0.0.1, port: ${port("one")}`)
+    .replace("10.0.0.2, port: 502", `127.0.0.1, port: ${port("two")}`);
+  const targets = `targets:\n  - otlp: { endpoint: "${receiver.grpc_endpoint}" }\nagent: { http: false, commit_interval: 100ms, metrics_interval: false }\n`;
+  return { simulated, text: text + targets };
+}
+
+/** Merge keys are not part of YAML 1.2: the second device is written out. */
+function expanded(text: string): string {
+  const points = text.slice(text.indexOf("    every:"), text.indexOf("  - { <<"));
+  return text.replace("  - &meter\n    id", "  - id").replace(/ {2}- \{ <<: \*meter, id: two, (.*) \}\n/, `  - id: two\n    $1\n${points}`);
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 400; tries++) {
+    if (holds()) return;
+    await clock.sleep(25);
+  }
+  assert.fail(`never happened: ${what}`);
+}
+
+function balanced(status: AgentStatus): void {
+  for (const { read, delivered, queued, dropped, imbalance } of status.targets) {
+    assert.equal(imbalance, 0);
+    assert.equal(read, delivered + queued + dropped);
+  }
+}
+
+const log = pino({ level: "silent" });
+let runs = 0;
+const data = (): string => join(folder, `data${runs}`);
+
+describe("the agent", () => {
+  test("reads, keeps and forwards; a receiver's outage costs nothing; a restart is a gap with two ends", async () => {
+    runs++;
+    receiver.clear();
+    const { simulated, text } = await plant();
+    const site = await siteFrom(text);
+    const first = await Agent.start({ site, data_dir: data(), clock, log });
+    await until("the first delivery", () => receiver.totals().points > 20);
+    await receiver.setOutage(true);
+    await until("a backlog", () => (first.status().targets[0]?.queued ?? 0) > 40);
+    balanced(first.status());
+    await receiver.setOutage(false);
+    await until("the backlog is gone", () => (first.status().targets[0]?.queued ?? 1) < 20);
+    await first.stop();
+    const ended = first.status();
+    balanced(ended);
+    assert.equal(ended.targets[0]?.queued, 0, "a graceful stop delivers what is left");
+    assert.equal(ended.targets[0]?.dropped, 0);
+    assert.equal(receiver.totals().points, ended.sources["modbus"]);
+    assert.equal(receiver.totals().order_violations, 0);
+
+    const second = await Agent.start({ site, data_dir: data(), clock, log });
+    await until("values again", () => (second.status().devices[0]?.readings ?? 0) > 4);
+    await second.stop();
+    const target = second.status().targets[0];
+    assert.equal(target?.read, (ended.targets[0]?.read ?? 0) + (second.status().sources["modbus"] ?? 0), "counts go on");
+    const gaps = receiver.logs().filter(({ name }) => name === "lineside.gap");
+    const stopped = gaps.filter(({ attributes }) => attributes["gap.reason"] === "agent_stopped");
+    assert.deepEqual(new Set(stopped.map(({ attributes }) => attributes["gap.device"])), new Set(["one", "two"]));
+    await simulated.stop();
+  });
+
+  test("a dead device and a dead target spoil only themselves", async () => {
+    runs++;
+    receiver.clear();
+    const { simulated, text } = await plant();
+    const dead = text.replace("targets:\n", 'targets:\n  - { id: nobody, otlp: { endpoint: "http://127.0.0.1:9" } }\n');
+    const agent = await Agent.start({ site: await siteFrom(dead), data_dir: data(), clock, log });
+    await until("both up", () => agent.status().devices.every(({ state }) => state === "up"));
+    await simulated.device("one")?.cut();
+    await until("one is down", () => agent.status().devices[0]?.state === "down");
+    const before = agent.status().devices[1];
+    await until("its neighbour goes on", () => (agent.status().devices[1]?.readings ?? 0) > (before?.readings ?? 0) + 20);
+    assert.equal(agent.status().devices[1]?.bad, 0);
+    await simulated.device("one")?.restore();
+    await until("one is back", () => agent.status().devices[0]?.state === "up");
+    await agent.stop();
+    const { targets } = agent.status();
+    balanced(agent.status());
+    assert.equal(targets.find(({ name }) => name === "nobody")?.delivered, 0);
+    assert.equal(targets.find(({ name }) => name === "otlp")?.queued, 0);
+    const gap = receiver.logs().find(({ attributes }) => attributes["gap.device"] === "one");
+    assert.ok(gap, "its outage is told");
+    await simulated.stop();
+  });
+
+  test("a reload touches only what changed, and keeps the journal", async () => {
+    runs++;
+    receiver.clear();
+    const { simulated, text } = await plant();
+    const agent = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log });
+    await until("both up", () => agent.status().devices.every(({ readings }) => readings > 4));
+    const requests = (): number => simulated.device("two")?.stats().connections ?? 0;
+    const connections = requests();
+    const changed = text.replace("unit: V", "unit: mV");
+    const summary = await agent.apply(await siteFrom(changed));
+    assert.deepEqual(summary, { started: [], stopped: [], replaced: ["one"] });
+    assert.equal(agent.status().devices.find(({ id }) => id === "two")?.connects, 1);
+    assert.equal(requests(), connections);
+    const third = text.replace(/ {2}- id: two[\s\S]*(?=targets:)/, "").replace("- otlp", "- id: main\n    otlp");
+    const gone = await agent.apply(await siteFrom(third));
+    assert.deepEqual(gone, { started: ["main"], stopped: ["two", "otlp"], replaced: ["one"] });
+    await until("values after the reload", () => (agent.status().devices[0]?.readings ?? 0) > 4);
+    await agent.stop();
+    balanced(agent.status());
+    await simulated.stop();
+  });
+});
