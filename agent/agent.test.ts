@@ -1,4 +1,4 @@
-import { systemClock as clock } from "#agent/clock.ts";
+import { systemClock as clock } from "./clock.ts";
 import { startPlant } from "#test/hardware-sim/plant.ts";
 import { type Receiver, startReceiver } from "#test/receiver/receiver.ts";
 import assert from "node:assert/strict";
@@ -125,8 +125,8 @@ describe("the agent", () => {
     await until("both up", () => agent.status().devices.every(({ state }) => state === "up"));
     await simulated.device("one")?.cut();
     await until("one is down", () => agent.status().devices[0]?.state === "down");
-    const before = agent.status().devices[1];
-    await until("its neighbour goes on", () => (agent.status().devices[1]?.readings ?? 0) > (before?.readings ?? 0) + 20);
+    const earlier = agent.status().devices[1];
+    await until("its neighbour goes on", () => (agent.status().devices[1]?.readings ?? 0) > (earlier?.readings ?? 0) + 20);
     assert.equal(agent.status().devices[1]?.bad, 0);
     await simulated.device("one")?.restore();
     await until("one is back", () => agent.status().devices[0]?.state === "up");

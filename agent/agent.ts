@@ -294,7 +294,7 @@ export class Agent {
     const { clock } = this.#options;
     const source = await this.#source(device.protocol);
     const memory = this.#state.device(device.id);
-    const pipeline = new Pipeline(device as never, memory.counters, {
+    const pipeline = new Pipeline(device, memory.counters, {
       push: (descriptor, frame) => this.#collector.push(descriptor, frame),
       counterChanged: () => this.#collector.renewCheckpoint(),
     });

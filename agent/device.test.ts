@@ -62,7 +62,7 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
     close: async () => undefined,
   };
   const device = { id: "d", protocol: "modbus", points: [], descriptor } as unknown as SiteDevice; // What the runner looks at.
-  const pipeline = new Pipeline(device as never, new Map(), {
+  const pipeline = new Pipeline(device, new Map(), {
     push: (_, frame) => {
       for (let row = 0; row < frame.count; row++) {
         const q = frame.quality[row] ?? 0;
@@ -72,7 +72,7 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
     counterChanged: quiet,
   });
   const context = { clock, log, schedule: new Schedule(clock), pipeline, event: (event: Event) => void events.push(event) };
-  const runner = new DeviceRunner(device, source as never, context);
+  const runner = new DeviceRunner(device, source, context);
   return { clock, runner, link, readings, events, pipeline };
 }
 

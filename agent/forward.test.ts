@@ -41,7 +41,7 @@ function rig() {
       while (at >= records.length) {
         await new Promise<void>((resolve, reject) => {
           wake = resolve;
-          signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+          signal?.addEventListener("abort", () => reject(new Error("aborted")), { once: true });
         });
       }
       const some = records.slice(at, at + entries_max);

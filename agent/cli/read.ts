@@ -71,7 +71,9 @@ async function readDevice(device: SiteDevice, source: Source<never, never>, cont
       sink: (frame) => latest.apply(frame),
       lost: (error) => lost.reject(error),
     });
-    identity = await session.connect(AbortSignal.timeout(CONNECT_MS_MAX));
+    const limit = new AbortController();
+    const cancel = clock.after(CONNECT_MS_MAX, () => limit.abort());
+    identity = await session.connect(limit.signal).finally(cancel);
     connected_ms = clock.monotonic_ms();
     await Promise.race([readAll(session, device, latest), lost.promise]);
   } catch (error) {

@@ -9,7 +9,7 @@ test("rows that say nothing new are left out, by bits, text and quality", () => 
   const device = {
     points: [{ kind: "state", report: "change" }, { kind: "text" }, { kind: "gauge" }],
     descriptor: { series: [{ value: "int" }, { value: "text" }, { value: "double" }] },
-  } as unknown as Device<never>; // Only what Changes looks at.
+  } as unknown as Device; // Only what Changes looks at.
   const changes = new Changes(device);
   const frame = createFrame(Uint32Array.of(0, 1, 2));
   const rows = (state: bigint, text: string | null, quality = 0): number[] => {

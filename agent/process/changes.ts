@@ -16,7 +16,7 @@ export class Changes {
   /** Rows left out since the start. */
   unchanged = 0;
 
-  constructor(device: Device<never>) {
+  constructor(device: Device) {
     const points: readonly { kind: string; report?: "always" | "change" | undefined }[] = device.points;
     const count = points.length;
     this.#onChange = new Uint8Array(count);

@@ -41,7 +41,7 @@ export class Counters {
   readonly #changed: () => void;
 
   /** `changed` is called when a start or an offset changes: what a replay of the journal cannot learn. */
-  constructor(device: Device<never>, known: ReadonlyMap<string, CounterState>, changed: () => void) {
+  constructor(device: Device, known: ReadonlyMap<string, CounterState>, changed: () => void) {
     this.#changed = changed;
     const { series } = device.descriptor;
     const points: readonly { scale: number; offset: number; rollover?: number | string | undefined }[] = device.points;

@@ -26,7 +26,7 @@ export class Pipeline {
   readonly #push: (descriptor: Descriptor, frame: Frame) => void;
 
   constructor(
-    device: Device<never>,
+    device: Device,
     known: ReadonlyMap<string, CounterState>,
     out: PipelineOut,
   ) {

@@ -3,6 +3,7 @@ import type { Descriptor, Device } from "#adapters/contract.ts";
 import { createFrame, type Frame } from "#adapters/frame.ts";
 import { decodePayload } from "#agent/batch/reader.ts";
 import { BatchWriter } from "#agent/batch/writer.ts";
+import { pointCommon } from "#profiles/schema.ts";
 import { Pipeline } from "#agent/process/pipeline.ts";
 import type { Row } from "./stage.ts";
 
@@ -18,7 +19,7 @@ function walk(values: Float64Array): void {
   }
 }
 
-function device(index: number): Device<never> {
+function device(index: number): Device {
   const series = Array.from({ length: POINTS }, (_, point) => ({
     name: `p${point}`,
     metric: "m",
@@ -29,8 +30,9 @@ function device(index: number): Device<never> {
     monotonic: point % 10 === 0,
     attributes: {},
   }));
+  const points = series.map((one, point) => ({ ...pointCommon.parse({ name: `p${point}` }), ...one, every: 1000 }));
   const descriptor: Descriptor = { device: `d${index}`, source: "modbus", resource: {}, scope: { name: "b", version: "1" }, series };
-  return { id: `d${index}`, options: {} as never, points: series.map((one) => ({ ...one, scale: 1, offset: 0 })) as never, descriptor };
+  return { id: `d${index}`, options: {}, points, descriptor };
 }
 
 export async function bench(): Promise<Row[]> {

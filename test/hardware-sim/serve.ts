@@ -97,8 +97,8 @@ async function loadOrExit(path: string): Promise<Site> {
 /** The same site file with the addresses of the simulated devices; comments and order stay. */
 function redirect(text: string, devices: readonly Simulated[]): string {
   const document = parseDocument(text);
-  const list = document.get("devices") as { items: { get(key: string): unknown; setIn(path: string[], value: unknown): void }[] };
-  for (const item of list.items) {
+  const items = document.get("devices") as { items: { get(key: string): unknown; setIn(path: string[], value: unknown): void }[] };
+  for (const item of items.items) {
     const simulated = devices.find(({ device }) => device === item.get("id"));
     if (simulated === undefined) continue;
     const section = ["modbus", "opcua", "serial"].find((key) => item.get(key) !== undefined) ?? "";
