@@ -257,8 +257,15 @@ const framing = z.strictObject({
     .optional()
     .describe('Bytes that begin a frame, such as "\\x02" (STX). Bytes before it are skipped.'),
   end: z.string().min(1).optional().describe('Bytes that end a frame, such as "\\r\\n" or "\\x03" (ETX).'),
-  length: z.int().min(1).max(4096).optional().describe("Fixed frame length in bytes, after start."),
-  gap: duration.optional().describe("Silence that ends a frame, where nothing else does."),
+  length: z
+    .int()
+    .min(1)
+    .max(4096)
+    .optional()
+    .describe("Fixed frame length in bytes: all that follows start, checksum and end included."),
+  gap: duration
+    .optional()
+    .describe("Silence that ends a frame, where nothing else does; otherwise silence that gives up an unfinished one."),
   max: z.int().min(1).max(65536).default(1024).describe("Longest frame in bytes; longer input is dropped and counted."),
   checksum: z
     .strictObject({
@@ -266,8 +273,13 @@ const framing = z.strictObject({
       coding: z
         .enum(["binary", "hex"])
         .default("binary")
-        .describe("How it is written: raw bytes, or hexadecimal digits."),
-      position: z.enum(["before_end", "after_end"]).default("before_end").describe("Where it stands."),
+        .describe(
+          "How it is written: raw bytes (crc16_modbus low byte first, crc16_ccitt high byte first), or hexadecimal digits, high digit first.",
+        ),
+      position: z
+        .enum(["before_end", "after_end"])
+        .default("before_end")
+        .describe("Where it stands. after_end: it covers the end bytes too."),
       from: z.enum(["start", "after_start"]).default("after_start").describe("The first byte that it covers."),
     })
     .optional()
@@ -284,7 +296,16 @@ const serialMessage = z.strictObject({
     .record(z.string(), z.string().regex(/^[a-z][a-z0-9_]*$/))
     .optional()
     .describe('Patterns of answers that carry no value, and the quality reason of each, such as "^S \\\\+": overload.'),
-  every: duration.optional().describe("Poll interval of a request. Default: the device's."),
+  every: duration
+    .optional()
+    .describe("Poll interval of a request. Default: the shortest of its points. Without a request: how often it is simulated."),
+  example: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "An answer as the device writes it, with {group} in the place of values, {group:10} padded to ten characters. Simulated devices answer with it.",
+    ),
 });
 
 export const serialLine = z.strictObject({
