@@ -298,7 +298,9 @@ const serialMessage = z.strictObject({
     .describe('Patterns of answers that carry no value, and the quality reason of each, such as "^S \\\\+": overload.'),
   every: duration
     .optional()
-    .describe("Poll interval of a request. Default: the shortest of its points. Without a request: how often it is simulated."),
+    .describe(
+      "Poll interval of a request. Default: the shortest of its points. Without a request: how often it is simulated.",
+    ),
   example: z
     .string()
     .min(1)

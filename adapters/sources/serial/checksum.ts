@@ -59,7 +59,14 @@ export function checksumLength({ kind, coding }: Checksum): number {
 export function checksumOf({ kind, coding }: Checksum, bytes: Uint8Array, from: number, to: number): Uint8Array {
   const { bytes: width, low_first, sum } = KINDS[kind];
   const value = sum(bytes, from, to);
-  if (coding === "hex") return Buffer.from(value.toString(16).toUpperCase().padStart(width * 2, "0"), "latin1");
+  if (coding === "hex")
+    return Buffer.from(
+      value
+        .toString(16)
+        .toUpperCase()
+        .padStart(width * 2, "0"),
+      "latin1",
+    );
   if (width === 1) return Uint8Array.of(value);
   return low_first ? Uint8Array.of(value & 0xff, value >>> 8) : Uint8Array.of(value >>> 8, value & 0xff);
 }

@@ -87,7 +87,10 @@ describe("framer", () => {
 
   test("checks the checksum in every place and coding", () => {
     // A ^ B ^ C = 0x40; with the ETX: 0x43.
-    assert.deepEqual(run(framingOf({ start: "\x02", end: "\x03", checksum: checksum({}) }), ["\x02ABC\x40\x03"]).frames, ["ABC"]);
+    assert.deepEqual(
+      run(framingOf({ start: "\x02", end: "\x03", checksum: checksum({}) }), ["\x02ABC\x40\x03"]).frames,
+      ["ABC"],
+    );
     const after = framingOf({ start: "\x02", end: "\x03", checksum: checksum({ position: "after_end" }) });
     assert.deepEqual(run(after, ["\x02ABC\x03\x43\x02ABC\x03", "\x43"]).frames, ["ABC", "ABC"]);
     const fromStart = framingOf({ start: "\x02", end: "\x03", checksum: checksum({ from: "start" }) });
@@ -136,18 +139,29 @@ describe("framer", () => {
       .filter((framing) => framingProblem(framing) === null);
     const alphabet = fc.constantFrom(0x02, 0x03, 0x0d, 0x0a, 0x41, 0x42, 0x30, 0x00);
     fc.assert(
-      fc.property(framings, fc.array(alphabet, { maxLength: 60 }), fc.array(fc.integer({ min: 1, max: 9 })), (framing, bytes, cuts) => {
-        const pieces: Uint8Array[] = [];
-        let at = 0;
-        for (const cut of cuts) {
-          pieces.push(Uint8Array.from(bytes.slice(at, at + cut)));
-          at += cut;
-        }
-        pieces.push(Uint8Array.from(bytes.slice(at)));
-        const whole = run(framing, [Uint8Array.from(bytes)]);
-        assert.deepEqual(run(framing, pieces), whole);
-        assert.deepEqual(run(framing, bytes.map((byte) => Uint8Array.of(byte))), whole);
-      }),
+      fc.property(
+        framings,
+        fc.array(alphabet, { maxLength: 60 }),
+        fc.array(fc.integer({ min: 1, max: 9 })),
+        (framing, bytes, cuts) => {
+          const pieces: Uint8Array[] = [];
+          let at = 0;
+          for (const cut of cuts) {
+            pieces.push(Uint8Array.from(bytes.slice(at, at + cut)));
+            at += cut;
+          }
+          pieces.push(Uint8Array.from(bytes.slice(at)));
+          const whole = run(framing, [Uint8Array.from(bytes)]);
+          assert.deepEqual(run(framing, pieces), whole);
+          assert.deepEqual(
+            run(
+              framing,
+              bytes.map((byte) => Uint8Array.of(byte)),
+            ),
+            whole,
+          );
+        },
+      ),
       { numRuns: 3000 },
     );
   });

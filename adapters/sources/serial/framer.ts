@@ -52,7 +52,7 @@ export function framingProblem({ end, length, gap, max, checksum }: Framing): st
 }
 
 /** `take` is called once a frame, in order, before push returns. */
-export function createFramer(framing: Framing, take: (body: Uint8Array) => void): Framer {
+export function createFramer(framing: Framing, take: (body: Buffer) => void): Framer {
   const counts: FramerCounts = { frames: 0, checksum_errors: 0, oversize: 0, skipped_bytes: 0 };
   const step = compileStep(framing);
   let buffer = Buffer.alloc(256);
@@ -187,7 +187,8 @@ function compileBody(framing: Framing, start: Buffer): (buffer: Buffer, used: nu
     const complete = at < 0 ? Number.POSITIVE_INFINITY : at + end.length;
     // A start within a frame is the start of the next one: the end of this one was lost.
     const again = restarts ? bytes.indexOf(start, start.length) : -1;
-    if (again > 0 && again + start.length <= Math.min(complete, limit)) return { kind: "skip", bytes: again, why: "noise" };
+    if (again > 0 && again + start.length <= Math.min(complete, limit))
+      return { kind: "skip", bytes: again, why: "noise" };
     if (complete > limit) {
       // Up to the end, but without it: it ends the skipping.
       return used < limit ? null : { kind: "skip", bytes: start.length + max, why: "oversize" };
@@ -234,9 +235,7 @@ function checked(framing: Framing, buffer: Buffer, from: number, at: number, pas
   if (checksum.position === "before_end" || past === at) {
     const sum_at = at - width;
     const holds = sum_at >= from && checksumHolds(checksum, buffer, first, sum_at, sum_at);
-    return holds
-      ? { kind: "frame", from, to: sum_at, length: past }
-      : { kind: "skip", bytes: past, why: "checksum" };
+    return holds ? { kind: "frame", from, to: sum_at, length: past } : { kind: "skip", bytes: past, why: "checksum" };
   }
   return checksumHolds(checksum, buffer, first, past, past)
     ? { kind: "frame", from, to: at, length: past + width }
