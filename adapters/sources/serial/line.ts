@@ -70,11 +70,11 @@ async function openPort(options: PortOptions, events: LineEvents, signal: AbortS
   const identity = await identityOf(path);
 
   let over = false;
-  let loss: LinesideError | null = null;
+  const losses: LinesideError[] = [];
   const end = (error: LinesideError) => {
     if (over) return;
     over = true;
-    loss = error;
+    losses.push(error);
     if (port.isOpen) port.close(() => {});
     events.lost(error);
   };
@@ -84,7 +84,8 @@ async function openPort(options: PortOptions, events: LineEvents, signal: AbortS
   port.on("close", (error: Error | null) => end(unplugged(error)));
   // What came while nobody had the port open is no answer to anything.
   await new Promise<void>((resolve) => port.flush(() => resolve()));
-  if (loss !== null) throw loss;
+  const [loss] = losses;
+  if (loss !== undefined) throw loss;
   port.on("data", (bytes: Buffer) => {
     if (!over) events.data(bytes);
   });
