@@ -15,6 +15,11 @@ const simulators: Partial<Record<SiteDevice["protocol"], () => Promise<Serve>>> 
     const { simulateModbusBus } = await import("./modbus/simulate.ts");
     return async (devices, options) => await simulateModbusBus(devices as never, options);
   },
+  serial: async () => {
+    const { simulateSerial } = await import("./serial/simulate.ts");
+    return async (devices, options) =>
+      await Promise.all(devices.map(async (device) => await simulateSerial(device as never, options)));
+  },
 };
 
 export interface Plant {
