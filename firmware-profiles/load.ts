@@ -7,11 +7,13 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Condition, parseCondition } from "./condition.ts";
-import { checkCondition, type NameKind, type Names } from "./facts.ts";
+import { checkPoints } from "./checks/points.ts";
+import type { Condition } from "./condition.ts";
+import type { Names } from "./facts.ts";
 import { type Files, topOf } from "./files.ts";
-import { mergeMaps } from "./merge.ts";
+import { EMPTY_LAYER, type Layer, type LayeredPoint, over, withFile } from "./layers.ts";
 import { parseData } from "./parse.ts";
+import { compilePoints } from "./points.ts";
 import {
   type Evidence,
   fragmentSchemas,
@@ -21,15 +23,11 @@ import {
   protocolName,
 } from "./profile.ts";
 import type { At, Report } from "./report.ts";
-import type { Protocol } from "./schema.ts";
+import { defaultFacts, resolveProfile } from "./resolve.ts";
+import { type Protocol, protocols } from "./schema.ts";
 import { didYouMean, listed } from "./suggest.ts";
-import { type Data, type DataMap, isDataMap, keyAt, originOf, selfOf, valueAt } from "./yaml.ts";
-
-/** A point before it is checked: layers of stated fields over layers of defaults, the last wins. */
-export interface LayeredPoint {
-  readonly defaults: readonly DataMap[];
-  readonly fields: readonly DataMap[];
-}
+import { checkLayers, conditionOf, namesOf } from "./variants.ts";
+import { type Data, type DataMap, isDataMap, keyAt, selfOf, valueAt } from "./yaml.ts";
 
 export interface Variant {
   readonly condition: Condition;
@@ -133,30 +131,32 @@ export class ProfileLoader {
     if (protocol === undefined) return null;
     const head = parseData(profileSchemas[protocol], data, report, selfOf(data));
     const layer = await this.#layer(data, protocol, []);
-    if (head === undefined) return null;
-    const models = [...new Set([head.model, ...(head.models ?? [])])];
+    // What did not fit is told; the rest is checked all the same, with stand-ins for what is missing.
+    const model = textAt(data, "model");
+    const models = [...new Set([model, ...(head?.models ?? [])])];
     const names = namesOf(models, layer.versions, layer.parameters);
     const profile: Profile = {
       name,
       protocol,
-      title: head.title,
-      manufacturer: head.manufacturer,
-      model: head.model,
+      title: textAt(data, "title"),
+      manufacturer: textAt(data, "manufacturer"),
+      model,
       models,
-      version: head.version,
+      version: textAt(data, "version"),
       names,
       data,
       ...layer,
       variants: layer.variants.flatMap((variant) => conditionOf(variant, names, report)),
     };
     checkLayers(profile, report);
-    return profile;
+    await checkAsIs(profile, report);
+    return head === undefined ? null : profile;
   }
 
   /** `data` over everything that it imports. `chain`: the files that import it. */
   async #layer(data: DataMap, protocol: Protocol, chain: readonly string[]): Promise<Layer> {
     const { report } = this.#context;
-    let below = EMPTY;
+    let below = EMPTY_LAYER;
     const imports = Array.isArray(data["import"]) ? data["import"] : [];
     for (const [index, path] of imports.entries()) {
       if (typeof path !== "string") continue;
@@ -184,186 +184,23 @@ export class ProfileLoader {
   }
 }
 
+/** The profile as it is where a site file says nothing of its devices. */
+async function checkAsIs(profile: Profile, report: Report): Promise<void> {
+  const { points, behaviour } = resolveProfile(profile, defaultFacts(profile));
+  const compiled = compilePoints(profile.protocol, points, 1000, report);
+  const parsed = protocols[profile.protocol].behaviour.safeParse(behaviour);
+  await checkPoints(profile.protocol, compiled, parsed.success ? parsed.data : {}, behaviour, report);
+}
+
+const textAt = (data: DataMap, key: string): string => {
+  const value = data[key];
+  return typeof value === "string" ? value : "";
+};
+
 interface FoundFile {
   readonly name: string;
   readonly data: Data | undefined;
 }
-
-interface Layer {
-  readonly points: ReadonlyMap<string, LayeredPoint>;
-  readonly defaults: readonly DataMap[];
-  readonly behaviour: DataMap;
-  readonly every: Data | undefined;
-  readonly variants: readonly DataMap[];
-  readonly sources: Readonly<Record<string, Evidence>>;
-  readonly versions: Readonly<Record<string, string>>;
-  readonly parameters: Readonly<Record<string, ParameterDefinition>>;
-}
-
-const EMPTY: Layer = {
-  points: new Map(),
-  defaults: [],
-  behaviour: {},
-  every: undefined,
-  variants: [],
-  sources: {},
-  versions: {},
-  parameters: {},
-};
-
-/** Two imports of one file, the later over the earlier. */
-function over(below: Layer, above: Layer): Layer {
-  const points = new Map(below.points);
-  for (const [name, point] of above.points) {
-    const before = points.get(name);
-    points.set(name, before === undefined ? point : overPoint(before, point));
-  }
-  return {
-    points,
-    defaults: [...below.defaults, ...above.defaults],
-    behaviour: mergeMaps(below.behaviour, above.behaviour),
-    every: above.every ?? below.every,
-    variants: [...below.variants, ...above.variants],
-    sources: { ...below.sources, ...above.sources },
-    versions: { ...below.versions, ...above.versions },
-    parameters: { ...below.parameters, ...above.parameters },
-  };
-}
-
-const overPoint = (below: LayeredPoint, above: LayeredPoint): LayeredPoint => ({
-  defaults: [...below.defaults, ...above.defaults],
-  fields: [...below.fields, ...above.fields],
-});
-
-/** A file over its imports: its defaults stand under theirs, its points over theirs. */
-function withFile(below: Layer, data: DataMap, protocol: Protocol, report: Report): Layer {
-  const own = mapAt(data, "defaults");
-  const defaults = [...below.defaults, own];
-  const points = new Map<string, LayeredPoint>();
-  for (const [name, point] of below.points) points.set(name, { ...point, defaults: [own, ...point.defaults] });
-  const stated = listAt(data, "points");
-  const first = new Map<string, DataMap>();
-  for (const fields of stated) {
-    const name = fields["name"];
-    if (typeof name !== "string") continue;
-    if (first.has(name)) {
-      report.fault(valueAt(fields, "name"), `point '${name}' stands here twice`);
-      continue;
-    }
-    first.set(name, fields);
-    points.set(name, layeredPoint(points.get(name), fields, defaults));
-  }
-  return {
-    points,
-    defaults,
-    behaviour: mergeMaps(below.behaviour, mapAt(data, protocol)),
-    every: data["every"] ?? below.every,
-    variants: [...below.variants, ...listAt(data, "variants")],
-    // Their schemas were checked with the file; what did not fit is told and left out by `namesOf`.
-    sources: { ...below.sources, ...(mapAt(data, "sources") as unknown as Record<string, Evidence>) },
-    versions: { ...below.versions, ...(mapAt(data, "versions") as unknown as Record<string, string>) },
-    parameters: {
-      ...below.parameters,
-      ...(mapAt(data, "parameters") as unknown as Record<string, ParameterDefinition>),
-    },
-  };
-}
-
-/** `fields` over the point that was there, or as a new one over `defaults`. */
-export function layeredPoint(
-  before: LayeredPoint | undefined,
-  fields: DataMap,
-  defaults: readonly DataMap[],
-): LayeredPoint {
-  return before === undefined ? { defaults, fields: [fields] } : { ...before, fields: [...before.fields, fields] };
-}
-
-function namesOf(models: readonly string[], versions: Layer["versions"], parameters: Layer["parameters"]): Names {
-  const names = new Map<string, NameKind>([["model", { kind: "model", values: models }]]);
-  for (const name of Object.keys(versions)) names.set(name, { kind: "version" });
-  for (const [name, parameter] of Object.entries(parameters)) {
-    if (!isDataMap(parameter)) continue;
-    if ("values" in parameter && Array.isArray(parameter.values))
-      names.set(name, { kind: "values", values: parameter.values.map(String) });
-    else if (parameter["type"] === "number" || parameter["type"] === "boolean")
-      names.set(name, { kind: parameter["type"] });
-  }
-  return names;
-}
-
-/** The condition of a variant; none where it cannot be read or names what nobody declared. */
-function conditionOf(data: DataMap, names: Names, report: Report): Variant[] {
-  const when = data["when"];
-  if (typeof when !== "string") return [];
-  const inside = originOf(data, "when")?.inside ?? null;
-  const at = valueAt(data, "when");
-  const tell = (column: number, message: string): void => {
-    const where = inside === null ? ` (character ${column + 1})` : "";
-    report.fault(inside === null ? at : { file: at.file, offset: inside + column }, `when: ${message}${where}`);
-  };
-  const parsed = parseCondition(when);
-  if ("problem" in parsed) {
-    tell(parsed.problem.column, parsed.problem.message);
-    return [];
-  }
-  const problems = checkCondition(parsed.condition, names);
-  for (const { column, message } of problems) tell(column, message);
-  return problems.length > 0 ? [] : [{ condition: parsed.condition, data, at: selfOf(data) }];
-}
-
-/** Names that variants change or remove must exist somewhere; evidence must be declared. */
-function checkLayers(profile: Profile, report: Report): void {
-  const added = profile.variants.flatMap(({ data }) =>
-    listAt(data, "points").flatMap((patch) => ("address" in patch ? namesIn(patch) : [])),
-  );
-  const known = new Set([...profile.points.keys(), ...added]);
-  const cited = [...profile.points.values()].flatMap(({ fields }) => fields);
-  for (const { data } of profile.variants) {
-    cited.push(data);
-    for (const patch of listAt(data, "points")) {
-      cited.push(patch);
-      for (const name of namesIn(patch)) {
-        if (!known.has(name))
-          report.fault(
-            valueAt(patch, "name"),
-            `there is no point '${name}' to change${didYouMean(name, known)} (a new point needs an address)`,
-          );
-      }
-    }
-    const removed = data["remove"];
-    if (!Array.isArray(removed)) continue;
-    removed.forEach((name, index) => {
-      if (typeof name === "string" && !known.has(name))
-        report.fault(valueAt(removed, index), `there is no point '${name}' to remove${didYouMean(name, known)}`);
-    });
-  }
-  for (const fields of cited) {
-    const source = fields["source"];
-    // A single word is an id; anything longer explains itself.
-    if (typeof source !== "string" || !/^[\w.-]+$/.test(source) || Object.hasOwn(profile.sources, source)) continue;
-    report.fault(
-      valueAt(fields, "source"),
-      `no evidence '${source}' under sources${didYouMean(source, Object.keys(profile.sources))}`,
-    );
-  }
-}
-
-/** A patch names one point or several. */
-export function namesIn(patch: DataMap): string[] {
-  const name = patch["name"];
-  const names = Array.isArray(name) ? name : [name];
-  return names.filter((each) => typeof each === "string");
-}
-
-export const mapAt = (data: DataMap, key: string): DataMap => {
-  const value = data[key];
-  return isDataMap(value) ? value : {};
-};
-
-export const listAt = (data: DataMap, key: string): DataMap[] => {
-  const value = data[key];
-  return Array.isArray(value) ? value.filter(isDataMap) : [];
-};
 
 /** Names of the profiles in a folder, without the fragments of common/. */
 export async function profileNames(folder: string): Promise<string[]> {

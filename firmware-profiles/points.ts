@@ -1,5 +1,5 @@
 /** Layered points of a device to checked ones: merged, parsed with the protocol's schema, defaults filled in. */
-import type { LayeredPoint } from "./load.ts";
+import type { LayeredPoint } from "./layers.ts";
 import { mergeMaps } from "./merge.ts";
 import { parseData } from "./parse.ts";
 import type { Report } from "./report.ts";

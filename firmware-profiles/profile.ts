@@ -71,13 +71,25 @@ function patchOf(
     Object.entries(shape)
       .filter(([key]) => !without.includes(key))
       .map(([key, field]) => {
-        // A default would be written into every patch; it belongs to the merged point.
-        const bare = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field;
-        const patched = nullable ? bare.nullable().optional() : bare.optional();
+        const bare = bareOf(field);
+        const patched = nullable ? patchedOf(bare).nullable().optional() : bare.optional();
         return [key, field.description === undefined ? patched : patched.describe(field.description)];
       }),
   );
 }
+
+/** Without default and optional: a default would be written into every patch; it belongs to the merged point. */
+function bareOf(field: z.ZodType): z.ZodType {
+  // What these wrap is a schema of this kind; zod types it by its core alone.
+  if (field instanceof z.ZodDefault || field instanceof z.ZodOptional) return bareOf(field.unwrap() as z.ZodType);
+  return field;
+}
+
+/** Maps are merged key by key, so null takes one key away. */
+const patchedOf = (field: z.ZodType): z.ZodType =>
+  field instanceof z.ZodRecord
+    ? z.record(field.keyType as z.ZodString, (field.valueType as z.ZodType).nullable())
+    : field;
 
 /** The schemas of what a profile holds for one protocol. */
 export function partsOf(protocol: Protocol) {

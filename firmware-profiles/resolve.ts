@@ -3,8 +3,10 @@
  * wins. A pure function, so that it can be asked again when a connected device tells its firmware.
  */
 import { evaluate, type Facts } from "./facts.ts";
-import { type LayeredPoint, layeredPoint, listAt, mapAt, namesIn, type Profile, type Variant } from "./load.ts";
+import { type LayeredPoint, layeredPoint, listAt, mapAt, namesIn } from "./layers.ts";
+import type { Profile, Variant } from "./load.ts";
 import { mergeMaps } from "./merge.ts";
+import type { ParameterDefinition } from "./profile.ts";
 import { type Data, type DataMap, inheritOrigins, selfOf } from "./yaml.ts";
 
 export interface Resolved {
@@ -56,9 +58,14 @@ const named = (patch: DataMap, name: string): DataMap => inheritOrigins({ ...pat
 export function defaultFacts(profile: Profile): Facts {
   const parameters = new Map<string, string | number | boolean>();
   for (const [name, definition] of Object.entries(profile.parameters)) {
-    const fallback = "values" in definition ? definition.values[0] : definition.type === "number" ? 0 : false;
-    const value = definition.default ?? fallback;
-    if (value !== undefined) parameters.set(name, value);
+    parameters.set(name, fallbackOf(definition));
   }
   return { model: profile.model, versions: new Map(), parameters };
+}
+
+/** A parameter's default; of one that has none, the first value that it can have. */
+export function fallbackOf(definition: ParameterDefinition): string | number | boolean {
+  if (definition.default !== undefined) return definition.default;
+  if ("values" in definition) return definition.values[0] ?? "";
+  return definition.type === "number" ? 0 : false;
 }

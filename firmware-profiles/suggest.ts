@@ -11,7 +11,9 @@ export function nearest(word: string, names: Iterable<string>): string | null {
     const far = candidate === wanted ? 0 : distance(wanted, candidate);
     // Swapped letters (unti for unit) are one slip, though they count as two.
     const swapped = sorted(candidate) === sorted(wanted);
-    const allowed = Math.max(swapped ? 2 : 1, Math.floor(Math.max(wanted.length, candidate.length) / 3));
+    const letters = Math.max(wanted.length, candidate.length);
+    // Of two letters, any other is as near as the next.
+    const allowed = letters < 3 ? 0 : Math.max(swapped ? 2 : 1, Math.floor(letters / 3));
     if (far <= allowed && far < least) [best, least] = [name, far];
   }
   return best;

@@ -4,7 +4,7 @@
  *
  *   bytes ─decode─▶ text ─parseDocument─▶ nodes ─convert─▶ data + origins (a side table by object)
  */
-import { type Document, type Node, type Pair, isAlias, isMap, isScalar, isSeq, parseDocument } from "yaml";
+import { type Document, type Node, type Pair, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from "yaml";
 import { type At, type Report, type TextFile, textFile } from "./report.ts";
 
 export type Scalar = string | number | boolean | null;
@@ -35,6 +35,8 @@ const origins = new WeakMap<object, Origins>();
 
 /** Beyond it a site file is a mistake, or an attack. */
 const BYTES_MAX = 4 * 1024 * 1024;
+/** The parser recurses, and takes quadratic time on the way down. */
+const DEPTH_MAX = 100;
 /** Nodes after aliases are unfolded; a bomb of nested aliases ends here. */
 const NODES_MAX = 200_000;
 /** What the first error of a line drags after it helps nobody. */
@@ -56,20 +58,16 @@ export function parseYaml(
   if (text === undefined) return undefined;
   const file = textFile(name, text);
   const top = { file, offset: 0 };
-  let document: Document.Parsed;
-  try {
-    document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, version: "1.2", stringKeys: false });
-  } catch (error) {
-    // The parser recurses; thousands of nested brackets are no site file.
-    if (!(error instanceof RangeError)) throw error;
+  if (depthOf(text) > DEPTH_MAX) {
     report.fault(top, "this is nested too deeply to be read");
     return undefined;
   }
+  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: false, version: "1.2" });
   if (document.errors.length > 0) {
     let line = -1;
     let told = 0;
     for (const error of document.errors) {
-      const at = { file, offset: error.pos[0] };
+      const at = { file, offset: openingOf(document, error.message, error.pos[0]) };
       const here = file.lines.findLastIndex((start) => start <= at.offset);
       if (here === line || told >= SYNTAX_FAULTS_MAX) continue;
       line = here;
@@ -88,7 +86,9 @@ export function parseYaml(
     report.fault(top, "this file is empty");
     return undefined;
   }
-  return new Converter(file, report, options).convert(document.contents, []);
+  const converter = new Converter(file, report, options);
+  const data = converter.convert(document.contents, []);
+  return converter.bombed ? undefined : data;
 }
 
 function decode(name: string, bytes: Uint8Array, report: Report): string | undefined {
@@ -112,17 +112,47 @@ function decode(name: string, bytes: Uint8Array, report: Report): string | undef
   }
 }
 
+/** How deep brackets and dashes of one line go, at most; those in quotes count too, which does no harm. */
+function depthOf(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (const [sign] of text.matchAll(/[[{\]}]/g)) {
+    depth += sign === "[" || sign === "{" ? 1 : depth > 0 ? -1 : 0;
+    deepest = Math.max(deepest, depth);
+  }
+  return /(?:[-?] ){100}/.test(text) ? Infinity : deepest;
+}
+
+/** The parser tells where it noticed; what is not closed began somewhere else, and that is where to look. */
+function openingOf(document: Document.Parsed, message: string, noticed: number): number {
+  const quote = message.startsWith("Missing closing");
+  const bracket = message.startsWith("Flow");
+  let opening = noticed;
+  visit(document, {
+    Scalar: (_, node) => {
+      if (quote && node.type?.startsWith("QUOTE") === true && node.range) opening = node.range[0];
+    },
+    Collection: (_, node) => {
+      if (bracket && node.flow === true && node.range && node.range[0] < noticed && node.range[2] >= noticed)
+        opening = node.range[0];
+    },
+  });
+  return opening;
+}
+
 /** What people did, rather than what the parser met. */
 function syntaxMessage(code: string, message: string, text: string, offset: number): string {
-  const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset + 2);
-  if (/\$\{$|\$$/.test(before.trimEnd()) || /\$\{[a-z]+:[^}]*$/.test(before)) {
+  const before = text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset + 1);
+  if (before.endsWith("${")) {
     return 'inside { } or [ ] a reference needs quotes: "${env:NAME}"';
   }
   switch (code) {
     case "TAB_AS_INDENT":
       return "a tab cannot indent; use blanks";
     case "BAD_INDENT":
-      return `wrong indentation, or a bracket that is not closed before this line (${message})`;
+      return message.startsWith("Flow")
+        ? "this bracket is opened and not closed, or what is in it stands too far to the left"
+        : `wrong indentation (${message})`;
     case "BLOCK_AS_IMPLICIT_KEY":
       return "wrong indentation, or a second ': ' in this line (a text that holds ': ' needs quotes)";
     case "MULTILINE_IMPLICIT_KEY":
@@ -148,7 +178,7 @@ class Converter {
   readonly #anchors = new Map<string, Node>();
   readonly #open = new Set<Node>();
   #nodes = 0;
-  #bombed = false;
+  bombed = false;
 
   constructor(file: TextFile, report: Report, options: ParseOptions) {
     this.#file = file;
@@ -160,9 +190,9 @@ class Converter {
     if (node === null) return null;
     this.#nodes += 1;
     if (this.#nodes > NODES_MAX) {
-      if (!this.#bombed)
+      if (!this.bombed)
         this.#report.fault(this.#at(node), "aliases (*) unfold to more than any site needs; write it out");
-      this.#bombed = true;
+      this.bombed = true;
       return null;
     }
     if (isAlias(node)) {

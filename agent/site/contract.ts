@@ -70,7 +70,7 @@ export interface Site {
   readonly targets: readonly SiteTarget[];
   readonly agent: AgentSettings;
   /** Replaces every secret of this site that stands in `text`. Whatever is shown or logged goes through it. */
-  redact(text: string): string;
+  readonly redact: (text: string) => string;
 }
 
 /** The world outside, given in so that tests can replace it and secrets have one door. */
@@ -90,6 +90,3 @@ export interface LoadedSite {
   /** Every file that was read, also where a fault stopped it: what to watch for a better one. */
   readonly files: readonly string[];
 }
-
-/** `loadSite(path, context)` in load.ts; it rejects only for mistakes of our own. */
-export type LoadSite = (path: string, context: SiteContext) => Promise<LoadedSite>;

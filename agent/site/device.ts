@@ -7,7 +7,8 @@
 import type { Attributes } from "#adapters/contract.ts";
 import { sources } from "#adapters/registry.ts";
 import { checkPoints } from "#profiles/checks/points.ts";
-import { type LayeredPoint, layeredPoint, type Profile, type ProfileLoader } from "#profiles/load.ts";
+import { type LayeredPoint, layeredPoint } from "#profiles/layers.ts";
+import type { Profile, ProfileLoader } from "#profiles/load.ts";
 import { mergeMaps } from "#profiles/merge.ts";
 import { parseData } from "#profiles/parse.ts";
 import { compilePoints } from "#profiles/points.ts";
@@ -56,7 +57,7 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
 
   const resolved = profile === null ? null : resolveProfile(profile, factsOf(profile, data, report));
   const versions = versionsOf(data, profile === null ? null : Object.keys(profile.versions), report);
-  warnUnstated(data, profile, resolved, report);
+  warnUnstated(data, profile, resolved, versions, report);
 
   const { merged, options } = optionsOf(protocol, data, resolved, report);
   const every_ms = head?.every ?? everyOf(resolved) ?? EVERY_DEFAULT_MS;
@@ -212,8 +213,16 @@ function namesAt(
 }
 
 /** Silence about the firmware is allowed where it makes no difference; where it does, somebody should look. */
-function warnUnstated(data: DataMap, profile: Profile | null, resolved: Resolved | null, report: Report): void {
+function warnUnstated(
+  data: DataMap,
+  profile: Profile | null,
+  resolved: Resolved | null,
+  versions: ReadonlyMap<string, string>,
+  report: Report,
+): void {
   if (profile === null || resolved === null || resolved.unstated.length === 0) return;
+  // Stated, but not so that it could be understood: that is told already.
+  if (data["firmware"] !== undefined && versions.size === 0) return;
   const keys = resolved.unstated.map((name) =>
     name === "firmware" ? 'firmware: "..."' : `firmware: { ${name.replace(/^firmware\./, "")}: "..." }`,
   );

@@ -2,6 +2,7 @@
 import { type Facts } from "#profiles/facts.ts";
 import type { Profile } from "#profiles/load.ts";
 import type { ParameterDefinition } from "#profiles/profile.ts";
+import { fallbackOf } from "#profiles/resolve.ts";
 import type { Report } from "#profiles/report.ts";
 import { didYouMean, listed } from "#profiles/suggest.ts";
 import { parseVersion } from "#profiles/version.ts";
@@ -90,23 +91,23 @@ function parametersOf(profile: Profile, device: DataMap, report: Report): Map<st
   }
   const parameters = new Map<string, string | number | boolean>();
   for (const [name, definition] of Object.entries(definitions)) {
-    const value = stated[name];
-    if (value === undefined || value === null) {
-      if (definition.default !== undefined) parameters.set(name, definition.default);
-      else
-        report.fault(
-          keyAt(device, "profile"),
-          `profile ${profile.name} needs parameters: { ${name}: ... }: ${definition.description}`,
-        );
-      continue;
-    }
-    const checked = parameterValue(definition, value);
-    if (checked === null)
+    const value = stated[name] ?? null;
+    const checked = value === null ? null : parameterValue(definition, value);
+    // After a fault the check goes on with a value that the profile can be resolved with.
+    parameters.set(name, checked ?? fallbackOf(definition));
+    if (checked !== null) continue;
+    if (value !== null) {
+      const hint = suggestion(definition, value);
       report.fault(
         valueAt(stated, name),
-        `${name}: expected ${expected(definition)}, not ${JSON.stringify(value)}${suggestion(definition, value)}`,
+        `${name}: expected ${expected(definition)}, not ${JSON.stringify(value)}${hint}`,
       );
-    else parameters.set(name, checked);
+    } else if (definition.default === undefined) {
+      report.fault(
+        keyAt(device, "profile"),
+        `profile ${profile.name} needs parameters: { ${name}: ... }: ${definition.description}`,
+      );
+    }
   }
   return parameters;
 }

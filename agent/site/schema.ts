@@ -132,6 +132,8 @@ const targetNames = Object.keys(targets) as TargetName[];
 /** The head of a device; sections and points are parsed by the protocol that they turn out to have. */
 export const deviceSchema = z.strictObject({
   ...deviceCommon,
+  // The loader of profiles says better what is wrong with a name.
+  profile: text.optional(),
   points: z.array(z.unknown()).optional(),
   ...Object.fromEntries(sourceNames.map((name) => [name, z.unknown().optional()])),
 });

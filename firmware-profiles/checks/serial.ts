@@ -17,7 +17,7 @@ export function checkSerial(
     const item = Array.isArray(list) ? list[index] : undefined;
     const at = isDataMap(item) ? item : data;
     if (groups.has(message.name)) report.fault(valueAt(at, "name"), `message '${message.name}' stands here twice`);
-    groups.set(message.name, namedGroups(message.pattern));
+    else groups.set(message.name, namedGroups(message.pattern));
     const problem = patternProblem(message.pattern);
     if (problem !== null) report.fault(valueAt(at, "pattern"), `pattern: ${problem}`);
     const errors = isDataMap(at["errors"]) ? at["errors"] : at;
