@@ -25,7 +25,7 @@ import {
 import type { At, Report } from "./report.ts";
 import { defaultFacts, resolveProfile } from "./resolve.ts";
 import { type Protocol, protocols } from "./schema.ts";
-import { didYouMean, listed } from "./suggest.ts";
+import { didYouMean } from "./suggest.ts";
 import { checkLayers, conditionOf, namesOf } from "./variants.ts";
 import { type Data, type DataMap, isDataMap, keyAt, selfOf, valueAt } from "./yaml.ts";
 
@@ -94,7 +94,7 @@ export class ProfileLoader {
       const names = await profileNames(this.#context.shipped);
       report.fault(
         at,
-        `there is no profile '${name}', neither beside the site file nor shipped${didYouMean(name, names) || `; shipped are ${listed(names)}`}`,
+        `there is no profile '${name}', neither beside the site file nor shipped${didYouMean(name, names) || "; firmware-profiles/README.md lists them"}`,
       );
       return null;
     }
