@@ -144,7 +144,7 @@ export interface JournalStats {
 export interface Journal {
   /** The newest checkpoint at open; null where there was none. */
   readonly checkpoint: Uint8Array | null;
-  /** The records after that checkpoint, as they stood at open. */
+  /** The records after that checkpoint (all, where there is none), as they stood at open. For use before commits. */
   replay(): AsyncIterable<JournalRecord>;
   /** An id for these bytes, the same id for equal bytes; written with the first entry that refers to it. */
   describe(bytes: Uint8Array): number;

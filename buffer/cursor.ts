@@ -369,6 +369,8 @@ export class LogCursor implements Cursor {
   }
 
   async #wait(signal: AbortSignal | undefined): Promise<void> {
+    // Aborted since we last looked: that event does not come again.
+    if (signal?.aborted) return;
     await new Promise<void>((resolve) => {
       const resume = (): void => {
         this.#waiting.delete(resume);

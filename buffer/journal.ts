@@ -28,7 +28,7 @@ import { Descriptions } from "./descriptions.ts";
 import { CURSOR_NAME_BYTES_MAX, encodeMark, HEADER_BYTES, KEY_BYTES, REFERENCE_BYTES, WEIGHT_MAX } from "./layout.ts";
 import { createLevelStore } from "./level-store.ts";
 import { recover, type Recovered } from "./recover.ts";
-import { Segments } from "./segments.ts";
+import { type Segment, Segments } from "./segments.ts";
 import { type Store, StoreError } from "./store.ts";
 import { Tail } from "./tail.ts";
 import { type Planned, Writer } from "./writer.ts";
@@ -56,8 +56,8 @@ function limitsOf(options: JournalOptions): Limits {
     throw new JournalError("journal_config", `${options.dir}: the journal needs a limit of at least 2 MiB`);
   }
   const segment_bytes = options.segment_bytes ?? clamp(Math.floor(limit_bytes / 256), 256 * KIB, 16 * MIB);
-  if (segment_bytes < 4 * KIB || segment_bytes > limit_bytes / 8) {
-    throw new JournalError("journal_config", `${options.dir}: a segment is at least 4 KiB, at most 1/8 of the limit`);
+  if (segment_bytes < 32 * KIB || segment_bytes > limit_bytes / 8) {
+    throw new JournalError("journal_config", `${options.dir}: a segment is at least 32 KiB, at most 1/8 of the limit`);
   }
   return {
     limit_bytes,
@@ -137,6 +137,7 @@ class LogJournal implements Journal, Log {
     this.#recovered = recovered;
     this.#head = recovered.head;
     this.#tail = new Tail(this.#limits.tail_bytes, this.#head.seq);
+    this.#writer.recover(recovered.checkpoint);
     if (recovered.active !== null) await this.#writer.resume(recovered.active, recovered.described);
     const oldest = this.segments.list[0];
     for (const state of recovered.cursors) {
@@ -165,16 +166,21 @@ class LogJournal implements Journal, Log {
     return this.#tail;
   }
   get checkpoint(): Uint8Array | null {
-    return this.#recovered?.checkpoint?.payload ?? null;
+    return this.#recovered?.checkpoint?.bytes ?? null;
   }
 
   async *replay(): AsyncGenerator<JournalRecord> {
-    const from = this.#recovered?.checkpoint?.seq ?? 0;
+    const from = this.#recovered?.checkpoint?.covers_seq ?? 0;
     const to = this.#recovered?.head.seq ?? 0;
     for (const segment of [...this.segments.list]) {
       const end = Math.min(to, (this.segments.next(segment)?.first ?? to + 1) - 1);
       if (end <= from) continue;
-      yield* this.segments.records(segment, Math.max(from, segment.first - 1), end, this.descriptions);
+      try {
+        yield* this.segments.records(segment, Math.max(from, segment.first - 1), end, this.descriptions);
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        throw this.#error("journal_read", `the log cannot be replayed now: ${error.message}`, error);
+      }
     }
   }
 
@@ -345,7 +351,8 @@ class LogJournal implements Journal, Log {
     const written = { cursors, moved: request.upkeep || this.#dirty() };
     let planned: Planned;
     try {
-      planned = await this.#writer.write(this.#head, request, written, () => this.#options.checkpoint?.() ?? null);
+      const checkpoint = request.upkeep ? null : () => this.#options.checkpoint?.() ?? null;
+      planned = await this.#writer.write(this.#head, request, written, checkpoint);
     } catch (error) {
       if (error instanceof StoreError) {
         this.#write_errors += 1;
@@ -372,17 +379,17 @@ class LogJournal implements Journal, Log {
     for (;;) {
       const [oldest, next] = this.segments.list;
       if (oldest === undefined || next === undefined || this.#cursors.size === 0) return;
+      if ((this.#writer.covers_seq ?? next.first) < next.first - 1) return;
       const cursors = [...this.#cursors.values()];
       const end = { seq: next.first - 1, weight: next.weight };
       const passed = (seq: number): boolean => seq >= Math.min(end.seq, oldest.last_record ?? end.seq);
       if (!cursors.every((cursor) => passed(cursor.durable.seq) && passed(cursor.acknowledged.seq))) return;
       try {
-        await this.segments.remove(oldest);
+        await this.#remove(oldest, end);
       } catch (cause) {
         this.#fault({ code: "journal_remove", message: `segment ${oldest.name} could not be removed yet`, cause });
         return;
       }
-      for (const cursor of cursors) cursor.skip(end);
     }
   }
 
@@ -413,22 +420,24 @@ class LogJournal implements Journal, Log {
       const needed = Math.min(end.seq, oldest.last_record ?? end.seq);
       const losing = [...this.#cursors.values()].filter((cursor) => cursor.acknowledged.seq < needed);
       if (losing.length > 0) {
-        const recordsAfter = (seq: number) => this.segments.records(oldest, seq, end.seq, this.descriptions);
+        const recordsAfter = (seq: number) => readable(this.segments.records(oldest, seq, end.seq, this.descriptions));
         await this.#giveUp(losing, end, "overflow", recordsAfter);
       } else if (this.#dirty()) {
         await this.#append({ entries: [], upkeep: true }, 0);
       }
-      if (!oldest.gone) await this.#removeOldest(oldest);
-      if (!oldest.gone) return;
+      if (oldest.gone) continue;
+      try {
+        await this.#remove(oldest, end);
+      } catch (error) {
+        throw this.#writeError(error);
+      }
     }
   }
 
-  async #removeOldest(oldest: Segments["list"][number]): Promise<void> {
-    try {
-      await this.segments.remove(oldest);
-    } catch (error) {
-      throw this.#writeError(error);
-    }
+  /** Removes a segment none of whose records is needed; cursors stand behind what else was in it. */
+  async #remove(segment: Segment, end: Position): Promise<void> {
+    await this.segments.remove(segment);
+    for (const cursor of this.#cursors.values()) cursor.skip(end);
   }
 
   #unheldReserve(): number {
@@ -501,6 +510,15 @@ export interface Request extends Commit {
   readonly upkeep: boolean;
   /** Where cursors (by name) will stand once it is written. */
   readonly jumps?: ReadonlyMap<string, Position>;
+}
+
+/** As far as the disk lets us read: a gap is told of even where its records cannot be looked at. */
+async function* readable(records: AsyncIterable<JournalRecord>): AsyncGenerator<JournalRecord> {
+  try {
+    yield* records;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+  }
 }
 
 async function* nothing(): AsyncGenerator<never> {}

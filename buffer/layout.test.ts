@@ -3,11 +3,13 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import {
   type CursorState,
+  decodeCheckpoint,
   decodeCursors,
   decodeDescription,
   decodeEntry,
   decodeKey,
   decodeMark,
+  encodeCheckpoint,
   encodeCursors,
   encodeDescription,
   encodeEntry,
@@ -45,6 +47,7 @@ describe("bytes on disk", () => {
 
   test("a description, cursors, a mark and a segment's name", () => {
     assert.equal(hex(encodeDescription(258, Buffer.from("x"))), "0000010278");
+    assert.equal(hex(encodeCheckpoint({ covers_seq: 258, bytes: Buffer.from("x") })), "000000000000010278");
     const cursor = { name: "otlp", seq: 7, weight: 6, start_weight: 1, delivered: 3, dropped: 2 };
     assert.equal(
       hex(encodeCursors({ next_description_id: 3, cursors: [cursor] })),
@@ -70,7 +73,7 @@ describe("bytes on disk", () => {
       weight: u32,
       ids: fc.array(u32, { maxLength: 5 }),
       payload: fc.uint8Array({ maxLength: 100 }),
-    });
+    }, { noNullPrototype: true });
     fc.assert(
       fc.property(entries, ({ seq, ids, ...rest }) => {
         const described_at = ids.map((_, index) => Math.max(0, seq - index));
@@ -116,7 +119,7 @@ describe("bytes on disk", () => {
       start_weight: u53,
       delivered: u53,
       dropped: u53,
-    });
+    }, { noNullPrototype: true });
     fc.assert(
       fc.property(u32, fc.array(cursor, { maxLength: 4 }), fc.uint8Array(), (id, cursors, bytes) => {
         const state = { next_description_id: id, cursors };
@@ -124,6 +127,9 @@ describe("bytes on disk", () => {
         const description = decodeDescription(encodeDescription(id, bytes));
         assert.equal(description.id, id);
         assert.deepEqual(Uint8Array.from(description.bytes), bytes);
+        const checkpoint = decodeCheckpoint(encodeCheckpoint({ covers_seq: id, bytes }));
+        assert.equal(checkpoint.covers_seq, id);
+        assert.deepEqual(Uint8Array.from(checkpoint.bytes), bytes);
       }),
     );
   });

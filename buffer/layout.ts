@@ -42,6 +42,12 @@ export interface StoredEntry {
   readonly payload: Uint8Array;
 }
 
+/** A caller's state, and the last position that it includes. */
+export interface Checkpoint {
+  readonly covers_seq: number;
+  readonly bytes: Uint8Array;
+}
+
 /** A cursor as it is kept. */
 export interface CursorState {
   readonly name: string;
@@ -143,6 +149,18 @@ export function encodeDescription(id: number, bytes: Uint8Array): Uint8Array {
 
 export function decodeDescription(payload: Uint8Array): { readonly id: number; readonly bytes: Uint8Array } {
   return { id: view(payload).getUint32(0), bytes: payload.subarray(4) };
+}
+
+/** kind `checkpoint`: u64 last position that it includes, bytes. */
+export function encodeCheckpoint({ covers_seq, bytes }: Checkpoint): Uint8Array {
+  const payload = Buffer.allocUnsafe(8 + bytes.length);
+  setU64(view(payload), 0, covers_seq);
+  payload.set(bytes, 8);
+  return payload;
+}
+
+export function decodeCheckpoint(payload: Uint8Array): Checkpoint {
+  return { covers_seq: getU64(view(payload), 0), bytes: payload.subarray(8) };
 }
 
 /** kind `cursors`, first in every segment: u32 next description id, u16 count, then each cursor: name, five u64. */

@@ -7,7 +7,9 @@ import type { JournalFault } from "./contract.ts";
 import type { Descriptions } from "./descriptions.ts";
 import type { Position } from "./cursor.ts";
 import {
+  type Checkpoint,
   type CursorState,
+  decodeCheckpoint,
   decodeCursors,
   decodeDescription,
   decodeEntry,
@@ -23,7 +25,7 @@ import { type Store, StoreError } from "./store.ts";
 export interface Recovered {
   readonly head: Position;
   readonly cursors: readonly CursorState[];
-  readonly checkpoint: { readonly seq: number; readonly payload: Uint8Array } | null;
+  readonly checkpoint: Checkpoint | null;
   /** The newest segment where it may be written on; null: begin a new one. */
   readonly active: Segment | null;
   /** Which description stands where in `active`. */
@@ -157,7 +159,8 @@ async function survey(segments: Segments, segment: Segment): Promise<Survey | nu
           last = { seq: entry.seq, weight: entry.weight_before + entry.weight };
           if (entry.kind === KIND.record) last_record = entry.seq;
           else if (entry.kind === KIND.checkpoint) {
-            checkpoint = { seq: entry.seq, payload: Uint8Array.from(entry.payload) };
+            const { covers_seq, bytes } = decodeCheckpoint(entry.payload);
+            checkpoint = { covers_seq, bytes: Uint8Array.from(bytes) };
           } else if (entry.kind === KIND.cursors) {
             const state = decodeCursors(entry.payload);
             cursors = state.cursors;

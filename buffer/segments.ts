@@ -84,10 +84,16 @@ export class Segments {
 
   /** The open segment, which stays open until `release`. StoreError `closed` where it is gone. */
   async acquire(segment: Segment): Promise<SegmentStore> {
-    if (segment.handle === null) await this.#alone(() => this.#open(segment));
-    if (segment.handle === null || segment.gone) throw new StoreError("closed", `${segment.name} is gone`);
+    // Pinned from the start: between its opening and our next step it must not be taken for idle.
     segment.pins += 1;
-    return segment.handle;
+    try {
+      if (segment.handle === null) await this.#alone(() => this.#open(segment));
+      if (segment.handle === null || segment.gone) throw new StoreError("closed", `${segment.name} is gone`);
+      return segment.handle;
+    } catch (error) {
+      segment.pins -= 1;
+      throw error;
+    }
   }
 
   release(segment: Segment): void {
@@ -142,25 +148,29 @@ export class Segments {
     to: number,
     descriptions: Descriptions,
   ): AsyncGenerator<StoredEntry & JournalRecord> {
-    let handle: SegmentStore;
-    try {
-      handle = await this.acquire(segment);
-    } catch {
-      return;
-    }
-    let scan: Scan | null = null;
-    try {
-      scan = handle.scan(encodeKey(after), encodeKey(to));
-      for (let pairs = await scan.next(); pairs.length > 0; pairs = await scan.next()) {
-        for (const [key, value] of pairs) {
-          const entry = decodeEntry(key, value);
-          if (entry?.kind !== KIND.record) continue;
-          if (await loadDescriptions(handle, entry, descriptions)) yield entry;
+    for (let at = after; !segment.gone; ) {
+      let handle: SegmentStore | null = null;
+      let scan: Scan | null = null;
+      try {
+        handle = await this.acquire(segment);
+        scan = handle.scan(encodeKey(at), encodeKey(to));
+        for (let pairs = await scan.next(); pairs.length > 0; pairs = await scan.next()) {
+          for (const [key, value] of pairs) {
+            const entry = decodeEntry(key, value);
+            if (entry === null || entry.seq <= at) continue;
+            const known = entry.kind === KIND.record && (await loadDescriptions(handle, entry, descriptions));
+            at = entry.seq;
+            if (known) yield entry;
+          }
         }
+        return;
+      } catch (error) {
+        // Rebuilt under us: go on with what came of it. Damaged: it has been put aside.
+        if (!(error instanceof StoreError) || error.kind === "io") throw error;
+      } finally {
+        await scan?.close();
+        if (handle !== null) this.release(segment);
       }
-    } finally {
-      await scan?.close();
-      this.release(segment);
     }
   }
 

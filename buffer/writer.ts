@@ -4,12 +4,17 @@
  *   [cursors] [description]* [record] [description]* [record] ... [checkpoint]
  *    first in every segment, and     where this segment     given, or asked for
  *    whenever a cursor moved         does not have it yet   when a segment begins
+ *
+ * The newest segment alone says where the cursors stand and which checkpoint to start from. A segment that
+ * begins between two commits gets the last checkpoint again, and the next commit brings a new one.
  */
 import { type Commit, type Entry, JournalError } from "./contract.ts";
 import type { Position } from "./cursor.ts";
 import type { Descriptions } from "./descriptions.ts";
 import {
+  type Checkpoint,
   type CursorState,
+  encodeCheckpoint,
   encodeCursors,
   encodeDescription,
   encodeEntry,
@@ -49,6 +54,9 @@ export class Writer {
   readonly #descriptions: Descriptions;
   readonly #segment_bytes: number;
   #active: Active | null = null;
+  #checkpoint: Checkpoint | null = null;
+  /** The active segment holds a checkpoint that older segments are needed for. */
+  #checkpoint_due = false;
   /** Left behind by a failure: gone before a segment of that name is made. */
   #stale: Segment | null = null;
 
@@ -59,18 +67,31 @@ export class Writer {
     this.#segment_bytes = segment_bytes;
   }
 
+  /** Records after this position are needed to replay; null: no checkpoint was ever given. */
+  get covers_seq(): number | null {
+    return this.#checkpoint?.covers_seq ?? null;
+  }
+
+  /** What was found at open. */
+  recover(checkpoint: Checkpoint | null): void {
+    this.#checkpoint = checkpoint;
+  }
+
   /** Writes on in a segment that was found at open. */
   async resume(segment: Segment, described: ReadonlyMap<number, number>): Promise<void> {
     const handle = await this.#segments.acquire(segment);
     this.#active = { segment, handle, described: new Map(described) };
   }
 
-  /** All of it or nothing. StoreError where the disk refuses; the next write then begins a new segment. */
+  /**
+   * All of it or nothing. StoreError where the disk refuses; the next write then begins a new segment.
+   * `checkpoint` asks for the caller's state after this write; null where the caller is not writing.
+   */
   async write(
     head: Position,
     commit: Commit,
     cursors: { readonly cursors: readonly CursorState[]; readonly moved: boolean },
-    checkpoint: () => Uint8Array | null,
+    checkpoint: (() => Uint8Array | null) | null,
   ): Promise<Planned> {
     let active = this.#active;
     const begins = active === null || active.segment.bytes >= this.#segment_bytes;
@@ -80,8 +101,10 @@ export class Writer {
       batch.add(KIND.cursors, encodeCursors({ next_description_id: next_id, cursors: cursors.cursors }));
     }
     for (const entry of commit.entries) batch.addRecord(entry);
-    const state = commit.checkpoint ?? (begins ? checkpoint() : null);
-    if (state !== null) batch.add(KIND.checkpoint, state);
+    const fresh = commit.checkpoint ?? (begins || this.#checkpoint_due ? (checkpoint?.() ?? null) : null);
+    let kept = this.#checkpoint;
+    if (fresh !== null) kept = { covers_seq: batch.head.seq, bytes: Uint8Array.from(fresh) };
+    if (kept !== null && (begins || fresh !== null)) batch.add(KIND.checkpoint, encodeCheckpoint(kept));
 
     if (begins || active === null) active = await this.#begin(head);
     const { segment, handle, described } = active;
@@ -95,6 +118,8 @@ export class Writer {
     segment.bytes += batch.bytes;
     segment.last_record = batch.records.at(-1)?.record.seq ?? segment.last_record;
     if (begins) this.#segments.list.push(segment);
+    this.#checkpoint = kept;
+    this.#checkpoint_due = kept !== null && fresh === null && (begins || this.#checkpoint_due);
     const cursors_written = begins || cursors.moved;
     return { head: batch.head, bytes: batch.bytes, cursors_written, records: batch.records };
   }
