@@ -8,7 +8,14 @@
  * not, the hole is settled as a loss (gap entry and jump in one write) before anything behind it is handed out,
  * and after everything before it was acknowledged.
  */
-import { type Cursor, type CursorStats, JournalError, type JournalRecord, type LossReason, type ReadLimits } from "./contract.ts";
+import {
+  type Cursor,
+  type CursorStats,
+  JournalError,
+  type JournalRecord,
+  type LossReason,
+  type ReadLimits,
+} from "./contract.ts";
 import type { Descriptions } from "./descriptions.ts";
 import { type CursorState, decodeEntry, encodeKey, KIND } from "./layout.ts";
 import { loadDescriptions, type Segment, type Segments } from "./segments.ts";
@@ -142,7 +149,9 @@ export class LogCursor implements Cursor {
         }
         const generation = this.#generation;
         const taken =
-          this.#read.seq >= this.#log.tail.after_seq ? this.#fromTail(limits) : await this.#fromStore(limits, generation);
+          this.#read.seq >= this.#log.tail.after_seq
+            ? this.#fromTail(limits)
+            : await this.#fromStore(limits, generation);
         if (taken === null || generation !== this.#generation) continue;
         this.#read = taken.read;
         for (const { record, weight_after } of taken.records) {

@@ -39,10 +39,7 @@ describe("bytes on disk", () => {
     };
     const value = encodeEntry(key, entry, 0x1_0000_0007);
     const crc = "48a5e044";
-    assert.equal(
-      hex(value),
-      `${crc}01010001` + "0000000200000003" + "00000005" + "00000009" + "00000003" + "616263",
-    );
+    assert.equal(hex(value), `${crc}01010001` + "0000000200000003" + "00000005" + "00000009" + "00000003" + "616263");
   });
 
   test("a description, cursors, a mark and a segment's name", () => {
@@ -51,8 +48,14 @@ describe("bytes on disk", () => {
     const cursor = { name: "otlp", seq: 7, weight: 6, start_weight: 1, delivered: 3, dropped: 2 };
     assert.equal(
       hex(encodeCursors({ next_description_id: 3, cursors: [cursor] })),
-      "00000003" + "0001" + "046f746c70" + "0000000000000007" + "0000000000000006" + "0000000000000001" +
-        "0000000000000003" + "0000000000000002",
+      "00000003" +
+        "0001" +
+        "046f746c70" +
+        "0000000000000007" +
+        "0000000000000006" +
+        "0000000000000001" +
+        "0000000000000003" +
+        "0000000000000002",
     );
     assert.equal(hex(encodeMark({ seq: 7, weight: 6 })), "61b983a9" + "0000000000000007" + "0000000000000006");
     assert.equal(segmentName(42, 1234), "0000000000000042-0000000000001234");
@@ -66,14 +69,17 @@ describe("bytes on disk", () => {
   });
 
   test("every entry comes back as it was written, under its own key alone", () => {
-    const entries = fc.record({
-      seq: u53,
-      kind: fc.constantFrom(...Object.values(KIND)),
-      weight_before: u53,
-      weight: u32,
-      ids: fc.array(u32, { maxLength: 5 }),
-      payload: fc.uint8Array({ maxLength: 100 }),
-    }, { noNullPrototype: true });
+    const entries = fc.record(
+      {
+        seq: u53,
+        kind: fc.constantFrom(...Object.values(KIND)),
+        weight_before: u53,
+        weight: u32,
+        ids: fc.array(u32, { maxLength: 5 }),
+        payload: fc.uint8Array({ maxLength: 100 }),
+      },
+      { noNullPrototype: true },
+    );
     fc.assert(
       fc.property(entries, ({ seq, ids, ...rest }) => {
         const described_at = ids.map((_, index) => Math.max(0, seq - index));
@@ -112,14 +118,17 @@ describe("bytes on disk", () => {
   });
 
   test("cursors and descriptions come back", () => {
-    const cursor: fc.Arbitrary<CursorState> = fc.record({
-      name: fc.string({ minLength: 1, maxLength: 40 }),
-      seq: u53,
-      weight: u53,
-      start_weight: u53,
-      delivered: u53,
-      dropped: u53,
-    }, { noNullPrototype: true });
+    const cursor: fc.Arbitrary<CursorState> = fc.record(
+      {
+        name: fc.string({ minLength: 1, maxLength: 40 }),
+        seq: u53,
+        weight: u53,
+        start_weight: u53,
+        delivered: u53,
+        dropped: u53,
+      },
+      { noNullPrototype: true },
+    );
     fc.assert(
       fc.property(u32, fc.array(cursor, { maxLength: 4 }), fc.uint8Array(), (id, cursors, bytes) => {
         const state = { next_description_id: id, cursors };

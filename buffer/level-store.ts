@@ -289,7 +289,7 @@ function levelScan(
   /** After a damaged block LevelDB's iterator fails for good, though the blocks behind it can be read by key. */
   async function salvage(): Promise<Pair[]> {
     const pairs: Pair[] = [];
-    for (let tried = 0; pairs.length === 0 && last < end && tried < SALVAGE_KEYS_MAX; ) {
+    for (let tried = 0; pairs.length === 0 && last < end && tried < SALVAGE_KEYS_MAX;) {
       for (let left = SALVAGE_KEYS; left > 0 && last < end; left--, tried++) {
         last += 1;
         const key = encodeKey(last);

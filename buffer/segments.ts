@@ -148,7 +148,7 @@ export class Segments {
     to: number,
     descriptions: Descriptions,
   ): AsyncGenerator<StoredEntry & JournalRecord> {
-    for (let at = after; !segment.gone; ) {
+    for (let at = after; !segment.gone;) {
       let handle: SegmentStore | null = null;
       let scan: Scan | null = null;
       try {

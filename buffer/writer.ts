@@ -224,7 +224,11 @@ class Batch {
   ): Uint8Array {
     const seq = this.#seq + 1;
     const key = encodeKey(seq);
-    const value = encodeEntry(key, { kind, weight_before: this.#weight, weight, references, described_at, payload }, seq);
+    const value = encodeEntry(
+      key,
+      { kind, weight_before: this.#weight, weight, references, described_at, payload },
+      seq,
+    );
     this.pairs.push([key, value]);
     this.bytes += key.length + value.length + PAIR_BYTES;
     this.#seq = seq;

@@ -91,7 +91,7 @@ export class SimulatedDisk implements Store {
   async #operate(): Promise<void> {
     const life = this.#life;
     if (++this.operations > OPERATIONS_MAX) throw new Error("the schedule does not end");
-    for (let ticks = this.random.below(4); ticks > 0; ticks--) await null;
+    for (let ticks = this.random.below(4); ticks > 0; ticks--) await Promise.resolve();
     if (this.crash_in !== null && !this.#down && --this.crash_in <= 0) this.#fall();
     if (this.#down || life !== this.#life) await new Promise(() => undefined);
     this.peak_bytes = Math.max(this.peak_bytes, this.used_bytes());

@@ -8,7 +8,14 @@ import assert from "node:assert/strict";
 import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { Random, SimulatedDisk } from "./simulated-disk.ts";
-import { type Cursor, type Entry, type Journal, JournalError, type JournalRecord, type Loss } from "#buffer/contract.ts";
+import {
+  type Cursor,
+  type Entry,
+  type Journal,
+  JournalError,
+  type JournalRecord,
+  type Loss,
+} from "#buffer/contract.ts";
 import { openJournal } from "#buffer/journal.ts";
 import { decodeEntry, KIND, parseSegmentName } from "#buffer/layout.ts";
 import type { Pair } from "#buffer/store.ts";
@@ -32,7 +39,12 @@ export type Counts = Schedule["counts"];
 interface Said {
   readonly id: number;
   readonly descriptions: readonly string[];
-  readonly gap?: { readonly target: string; readonly after_seq: number; readonly to_seq: number; readonly weight: number };
+  readonly gap?: {
+    readonly target: string;
+    readonly after_seq: number;
+    readonly to_seq: number;
+    readonly weight: number;
+  };
 }
 
 /** The text, and as many zeros as make the entry heavy. */
@@ -99,7 +111,10 @@ class Schedule {
       read.push(record.seq);
       weight += record.weight;
     }
-    assert.deepEqual(read, read.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      read,
+      read.toSorted((a, b) => a - b),
+    );
     if (loss.reason === "overflow" && this.spoilt.size === 0 && !this.options.full) {
       assert.equal(weight, loss.weight, "an overflow is read before it goes");
     }
@@ -115,21 +130,22 @@ class Schedule {
   }
 
   async open(): Promise<Journal> {
-    const open = () => openJournal(
-      {
-        dir: "simulated",
-        limit_bytes: LIMIT_BYTES,
-        segment_bytes: SEGMENT_BYTES,
-        tail_bytes: 80_000,
-        checkpoint: () => Buffer.from(String(this.under_way_id)),
-        onLoss: (loss) => this.onLoss(loss),
-        // A failed check in a callback is not a fault to carry on from.
-        onFault: (fault) => {
-          if (fault.cause instanceof assert.AssertionError) throw fault.cause;
+    const open = () =>
+      openJournal(
+        {
+          dir: "simulated",
+          limit_bytes: LIMIT_BYTES,
+          segment_bytes: SEGMENT_BYTES,
+          tail_bytes: 80_000,
+          checkpoint: () => Buffer.from(String(this.under_way_id)),
+          onLoss: (loss) => this.onLoss(loss),
+          // A failed check in a callback is not a fault to carry on from.
+          onFault: (fault) => {
+            if (fault.cause instanceof assert.AssertionError) throw fault.cause;
+          },
         },
-      },
-      this.disk,
-    );
+        this.disk,
+      );
     const journal = await open().catch(async (error: unknown) => {
       assert.ok(this.options.full && error instanceof JournalError && error.code === "journal_open", String(error));
       // Somebody makes room, and the agent tries again.
@@ -142,7 +158,8 @@ class Schedule {
     for (const { said } of this.log.values()) this.committed_id = Math.max(this.committed_id, said.id);
     this.under_way_id = this.committed_id;
     assert.ok(journal.stats().head_seq >= last, "the head never falls behind what was written");
-    if (this.spoilt.size === 0 && this.disk.capacity_bytes === Number.POSITIVE_INFINITY) await this.checkReplay(journal);
+    if (this.spoilt.size === 0 && this.disk.capacity_bytes === Number.POSITIVE_INFINITY)
+      await this.checkReplay(journal);
     return journal;
   }
 
@@ -166,7 +183,11 @@ class Schedule {
   }
 
   where(): string {
-    return JSON.stringify({ stats: this.journal?.stats(), segments: this.disk.names(), operations: this.disk.operations });
+    return JSON.stringify({
+      stats: this.journal?.stats(),
+      segments: this.disk.names(),
+      operations: this.disk.operations,
+    });
   }
 
   check(): void {
@@ -241,14 +262,20 @@ class Schedule {
     let handed: JournalRecord[] = [];
     for (;;) {
       try {
-        const records = await cursor.read({ bytes_max: random.below(100_000), entries_max: 1 + random.below(5) }, signal);
+        const records = await cursor.read(
+          { bytes_max: random.below(100_000), entries_max: 1 + random.below(5) },
+          signal,
+        );
         for (const record of records) {
           assert.ok(record.seq > last, "in order");
           last = record.seq;
           this.checkRecord(record);
           const said = parse(record.payload);
           const texts = await Promise.all(record.references.map((id) => journal.description(id)));
-          assert.deepEqual(texts.map((text) => Buffer.from(text).toString()), said.descriptions);
+          assert.deepEqual(
+            texts.map((text) => Buffer.from(text).toString()),
+            said.descriptions,
+          );
           handed.push(record);
         }
       } catch (error) {
@@ -257,7 +284,7 @@ class Schedule {
         assert.ok(["journal_read", "journal_write", "journal_closed"].includes(error.code), String(error));
         if (error.code === "journal_closed") return;
       }
-      for (let ticks = random.below(slowness); ticks > 0; ticks--) await null;
+      for (let ticks = random.below(slowness); ticks > 0; ticks--) await Promise.resolve();
       if (signal.aborted) return;
       if (random.chance(10)) {
         cursor.rewind();
@@ -280,7 +307,10 @@ class Schedule {
     const journal = await this.open();
     const stop = (this.stop = new AbortController());
     const targets: Promise<void>[] = [];
-    for (const [name, slowness] of [["a", 30], ["b", 400]] as const) {
+    for (const [name, slowness] of [
+      ["a", 30],
+      ["b", 400],
+    ] as const) {
       let cursor: Cursor | null = null;
       for (let tries = 0; cursor === null; tries++) {
         try {
@@ -306,7 +336,7 @@ class Schedule {
         this.stop.abort();
         lived.catch(() => undefined);
         // What had happened before the power went takes its last steps.
-        for (let ticks = 0; ticks < 100; ticks++) await null;
+        for (let ticks = 0; ticks < 100; ticks++) await Promise.resolve();
         this.disk.restart();
       }
       // What was not acknowledged dies with the process.
@@ -357,7 +387,11 @@ class Schedule {
     const gaps = [...this.log.values()].flatMap((item) => item.said.gap ?? []);
     for (const stats of journal.stats().cursors) {
       const own = gaps.filter((gap) => gap.target === stats.name);
-      assert.equal(stats.dropped, own.reduce((sum, gap) => sum + gap.weight, 0), "dropped is what the gaps say");
+      assert.equal(
+        stats.dropped,
+        own.reduce((sum, gap) => sum + gap.weight, 0),
+        "dropped is what the gaps say",
+      );
       const seen = this.seen.get(stats.name);
       let covered = 0;
       for (const [seq, item] of this.log) {
@@ -373,7 +407,6 @@ class Schedule {
   }
 }
 
-
 async function simulate({ first_seed, seeds, ...options }: Simulation): Promise<Counts> {
   const totals = { crashes: 0, losses: 0, refusals: 0, corrupt: 0 };
   for (let seed = first_seed; seed < first_seed + seeds; seed++) {
@@ -384,11 +417,14 @@ async function simulate({ first_seed, seeds, ...options }: Simulation): Promise<
       await Promise.race([schedule.run(), stuck]);
       stuck.catch(() => undefined);
     } catch (error) {
-      throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`);
+      throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
     }
     for (const key of ["crashes", "losses", "refusals", "corrupt"] as const) totals[key] += schedule.counts[key];
   }
   return totals;
 }
 
-parentPort?.postMessage(await simulate(workerData as Simulation));
+const counts = await simulate(workerData as Simulation);
+// A worker's port is no window: it has no origin.
+// oxlint-disable-next-line unicorn/require-post-message-target-origin
+parentPort?.postMessage(counts);
