@@ -1,10 +1,9 @@
 /** The source passes the shared contract over a pty and over TCP, asked and unasked. */
-import { serialPortOptions, serialTcpOptions } from "#adapters/sources/serial/options.ts";
+import { type SerialOptions, serialPortOptions, serialTcpOptions } from "./options.ts";
 import { makeDevice } from "#test/contract/device.ts";
 import { type SourceRig, sourceSuite } from "#test/contract/source.ts";
 import { simulateSerial } from "#test/hardware-sim/serial/simulate.ts";
 import type { SerialPoint } from "#profiles/schema.ts";
-import type { SerialOptions } from "./options.ts";
 import { createSource } from "./source.ts";
 
 const TIMEOUT_MS = 60;

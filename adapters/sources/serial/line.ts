@@ -2,17 +2,15 @@
  * The way to the device: a serial port of this machine, or a TCP socket of a serial device server.
  * Bytes in, bytes out, and one word when it is over; nothing here knows what the bytes mean.
  */
-import { stat } from "node:fs/promises";
 import { connect as connectSocket, type Socket } from "node:net";
 import { SerialPort } from "serialport";
 import { type Clock, LinesideError } from "../../contract.ts";
+import { mendHangup } from "../../hangup.ts";
 import type { SerialOptions } from "./options.ts";
 
 export interface Line {
   /** False where so much is still unsent that the other side has stopped taking it. */
   write(bytes: Uint8Array): boolean;
-  /** Looks whether the device file is still the one that was opened; ends the line if it is not. */
-  check(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -56,6 +54,7 @@ async function openPort(options: PortOptions, events: LineEvents, signal: AbortS
     stopBits: options.stop_bits ?? 1,
     autoOpen: false,
   });
+  mendHangup(port);
   const opened = new Promise<void>((resolve, reject) => {
     port.open((error) => (error ? reject(portError(path, error)) : resolve()));
   });
@@ -67,7 +66,6 @@ async function openPort(options: PortOptions, events: LineEvents, signal: AbortS
     );
     return aborted(options);
   });
-  const identity = await identityOf(path);
 
   let over = false;
   const losses: LinesideError[] = [];
@@ -95,25 +93,11 @@ async function openPort(options: PortOptions, events: LineEvents, signal: AbortS
       port.write(bytes);
       return true;
     },
-    // The binding reads on and on where a read meets the end of the file before poll does, and says
-    // nothing; the device file tells.
-    async check() {
-      if (!over && (await identityOf(path)) !== identity) end(unplugged());
-    },
     async close() {
       over = true;
       if (port.isOpen) await new Promise<void>((resolve) => port.close(() => resolve()));
     },
   };
-}
-
-async function identityOf(path: string): Promise<string | null> {
-  try {
-    const { dev, ino, rdev } = await stat(path);
-    return `${dev}/${ino}/${rdev}`;
-  } catch {
-    return null;
-  }
 }
 
 function portError(path: string, cause: Error): LinesideError {
@@ -194,7 +178,6 @@ async function openSocket(
       socket.write(bytes);
       return true;
     },
-    check: () => Promise.resolve(),
     close() {
       over = true;
       return destroyed(socket);

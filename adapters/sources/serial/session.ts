@@ -27,9 +27,6 @@ const GARBAGE = bad("garbage");
 const BLOCKED = bad("line_blocked");
 const SILENT = bad("silent");
 
-/** How often a line on which nothing is asked is looked at: an unplugged adapter may say nothing. */
-const WATCH_MS = 2000;
-
 interface Pending {
   readonly message: Message;
   readonly answered: () => void;
@@ -70,7 +67,6 @@ export class SerialSession implements Session {
   #owed: Owed | null = null;
   #quiet_since_ms = 0;
   #cancelGap: (() => void) | null = null;
-  #cancelWatch: (() => void) | null = null;
   /** By unsolicited message: cancels the timer of its silence. */
   readonly #cancelSilence = new Map<Message, () => void>();
   /** Answers that came after their timeout, and frames that were nobody's. */
@@ -116,7 +112,6 @@ export class SerialSession implements Session {
     }
     this.#line = line;
     for (const message of this.#plan.unsolicited) this.#expect(message);
-    if (this.#plan.unsolicited.length > 0) this.#watch();
     return {};
   }
 
@@ -134,7 +129,7 @@ export class SerialSession implements Session {
       this.#context.sink(this.#stamp(message.spoil(BLOCKED)));
       return;
     }
-    await this.#answer(message, line, signal);
+    await this.#answer(message, signal);
   }
 
   async close(): Promise<void> {
@@ -162,7 +157,7 @@ export class SerialSession implements Session {
     if (pause_ms > 0) await clock.sleep(pause_ms, signal);
   }
 
-  #answer(message: Message, line: Line, signal: AbortSignal): Promise<void> {
+  #answer(message: Message, signal: AbortSignal): Promise<void> {
     const { clock, sink } = this.#context;
     return new Promise((resolve, reject) => {
       /** From here on what comes in is not taken for the answer. */
@@ -181,8 +176,7 @@ export class SerialSession implements Session {
         over();
         this.#owe(message);
         sink(this.#stamp(message.spoil(this.#reason(pending))));
-        // An unplugged port may be silent instead of closed.
-        line.check().then(resolve, reject);
+        resolve();
       });
       const pending: Pending = {
         message,
@@ -282,13 +276,6 @@ export class SerialSession implements Session {
     this.#cancelSilence.set(message, cancel);
   }
 
-  #watch(): void {
-    this.#cancelWatch = this.#context.clock.after(WATCH_MS, () => {
-      this.#watch();
-      void this.#line?.check();
-    });
-  }
-
   #lose(error: LinesideError): void {
     // Lost while connect was still under way: connect tells.
     if (this.#line === null) return;
@@ -301,8 +288,6 @@ export class SerialSession implements Session {
   #stop(error: LinesideError): void {
     this.#cancelGap?.();
     this.#cancelGap = null;
-    this.#cancelWatch?.();
-    this.#cancelWatch = null;
     for (const cancel of this.#cancelSilence.values()) cancel();
     this.#cancelSilence.clear();
     this.#owed?.came.abort();
