@@ -1,6 +1,7 @@
 /** Where RTU frames travel: a serial port, or a socket of a serial device server. */
 import { SerialPort } from "serialport";
 import { type Clock, LinesideError } from "../../contract.ts";
+import { mendHangup } from "../../hangup.ts";
 import { aborted } from "./aborted.ts";
 import { closeSocket, openSocket, type SocketOptions } from "./socket.ts";
 
@@ -38,6 +39,7 @@ export function serialLine(settings: SerialSettings): OpenLine {
         stopBits: settings.stop_bits,
         autoOpen: false,
       });
+      mendHangup(port);
       let cause: Error | null = null;
       let isClosing = false;
       port.on("error", (error) => (cause = error));
