@@ -444,12 +444,7 @@ async function reconnect(rig: Bounds, stand: Stand<Point, unknown>): Promise<Rea
 
 // --- What must hold ----------------------------------------------------------------------------------
 
-function assertGoodRound(
-  rig: Bounds,
-  stand: Stand<Point, unknown>,
-  readings: readonly Reading[],
-  times: Times,
-): void {
+function assertGoodRound(rig: Bounds, stand: Stand<Point, unknown>, readings: readonly Reading[], times: Times): void {
   assertEveryPoint(stand, readings);
   for (const reading of readings) {
     assert.equal(reading.quality, "good", `${reading.name} is ${reading.quality} (${reading.reason})`);
