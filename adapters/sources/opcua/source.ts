@@ -1,5 +1,20 @@
-import { type AdapterContext, LinesideError, type Source } from "../../contract.ts";
+/** The OPC UA source. Devices share nothing but the folder of certificates; each has a session of its own. */
+import type { OpcuaPoint } from "#profiles/schema.ts";
+import type { AdapterContext, Session, Source } from "../../contract.ts";
+import type { OpcuaOptions } from "./options.ts";
+import { quieten } from "./quiet.ts";
+import { OpcuaSession } from "./session.ts";
+import { createTrustStore } from "./trust.ts";
 
-export function createSource(_context: AdapterContext): Source<never, never> {
-  throw new LinesideError("config", "this source is not built yet");
+export function createSource(context: AdapterContext): Source<OpcuaPoint, OpcuaOptions> {
+  quieten(context.log);
+  const trust = createTrustStore(context);
+  const live = new Set<Session>();
+  return {
+    open: (device, sessionContext) => new OpcuaSession(device, sessionContext, trust, live),
+    async close() {
+      await Promise.all([...live].map((session) => session.close()));
+      await trust.close();
+    },
+  };
 }

@@ -1,0 +1,216 @@
+/**
+ * One secure channel with one activated session on it; the library's own reconnect stays off, for
+ * the agent connects anew.
+ *
+ *   discover (only where secured) ─▶ channel ─▶ session ─▶ Link.request(...) ─▶ ... ─▶ close
+ *
+ * Services are called on the channel itself, not through the library's ClientSession, which would
+ * repair a lost session behind our back with namespace indexes of yesterday.
+ */
+import {
+  type ClientSecureChannelLayer,
+  type ClientSession,
+  MessageSecurityMode,
+  type NodeId,
+  OPCUAClient,
+  type OPCUAClientOptions,
+  SecurityPolicy,
+  type UserIdentityInfo,
+  UserTokenType,
+} from "node-opcua-client";
+import type { Clock, Log } from "../../contract.ts";
+import { errorOf, fail, type Peer } from "./errors.ts";
+import type { OpcuaOptions } from "./options.ts";
+import { aborted, settled, within } from "./race.ts";
+import { APPLICATION_NAME, type CertificateFiles, leafOf, type TrustStore } from "./trust.ts";
+
+/** A session without traffic for so long is ended by the server. */
+const SESSION_TIMEOUT_MS = 60_000;
+/** A goodbye that is not answered by then is none. */
+const FAREWELL_MS = 1_000;
+
+type Request = Parameters<ClientSecureChannelLayer["performMessageTransaction"]>[0];
+/** Every response of the library; `serviceResult` is the service's own verdict. */
+interface ServiceResponse {
+  readonly responseHeader: { readonly serviceResult: { readonly value: number; readonly name: string } };
+}
+
+/** A service refused as a whole, by the server; `status` is the name of its StatusCode. */
+export class ServiceRefused extends Error {
+  readonly status: string;
+  constructor(status: string) {
+    super(`service refused: ${status}`);
+    this.name = "ServiceRefused";
+    this.status = status;
+  }
+}
+
+/** No answer in time; the link may still be there. */
+export class RequestTimeout extends Error {}
+
+export interface LinkSettings {
+  readonly peer: Peer;
+  readonly options: OpcuaOptions;
+  readonly timeout_ms: number;
+  readonly trust: TrustStore;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class Link {
+  /** Called once when the connection breaks by itself. */
+  onLost: (cause: unknown) => void = () => {};
+  /** How long the session lives without traffic, as the server revised it. */
+  sessionTimeout_ms = SESSION_TIMEOUT_MS;
+  readonly #settings: LinkSettings;
+  readonly #client: OPCUAClient;
+  #channel: ClientSecureChannelLayer | null = null;
+  #session: ClientSession | null = null;
+  #token: NodeId | null = null;
+  #closing: Promise<void> | null = null;
+
+  private constructor(settings: LinkSettings, security: OPCUAClientOptions) {
+    this.#settings = settings;
+    this.#client = OPCUAClient.create(security);
+    this.#client.on("secure_channel_created", (channel) => (this.#channel = channel));
+    this.#client.on("close", (cause) => {
+      if (this.#session !== null && this.#closing === null) this.onLost(cause ?? new Error("connection closed"));
+    });
+  }
+
+  /** Resolves with an activated session. Whatever fails or is aborted leaves nothing behind. */
+  static async open(settings: LinkSettings, signal: AbortSignal): Promise<Link> {
+    const { options, peer, trust } = settings;
+    const common = await clientOptions(settings);
+    if (options.security === "None") return Link.#openWith(settings, common, signal);
+    const certificate = await discover(settings, common, signal);
+    const isNew = await trust.check(certificate, peer);
+    const policy = SecurityPolicy[options.security];
+    const secured = { securityMode: MessageSecurityMode.SignAndEncrypt, securityPolicy: policy, serverCertificate: certificate };
+    const link = await Link.#openWith(settings, { ...common, ...secured }, signal);
+    if (isNew) await trust.pin(certificate, peer);
+    return link;
+  }
+
+  static async #openWith(settings: LinkSettings, security: OPCUAClientOptions, signal: AbortSignal): Promise<Link> {
+    const { peer, options, timeout_ms, clock } = settings;
+    const link = new Link(settings, security);
+    const late = (): Error => fail("timeout", peer, `no answer within ${timeout_ms} ms while connecting`);
+    try {
+      await within(link.#client.connect(options.endpoint), timeout_ms, clock, late, signal);
+      const session = await within(link.#client.createSession(identityOf(options)), timeout_ms, clock, late, signal);
+      link.#session = session;
+      link.#token = session.authenticationToken ?? null;
+      link.sessionTimeout_ms = session.timeout;
+      return link;
+    } catch (cause) {
+      await link.close();
+      throw signal.aborted ? aborted() : errorOf(cause, peer);
+    }
+  }
+
+  /** One service call. Rejects with ServiceRefused, RequestTimeout, or what broke the connection. */
+  request<R extends ServiceResponse>(request: Request, signal?: AbortSignal): Promise<R> {
+    const { timeout_ms, clock } = this.#settings;
+    const answer = new Promise<R>((resolve, reject) => {
+      // The caller knows which response belongs to its request; the channel's types do not.
+      this.send(request, timeout_ms, (error, response) => (error ? reject(error) : resolve(response as R)));
+    });
+    return within(answer, timeout_ms, clock, () => new RequestTimeout(`no answer within ${timeout_ms} ms`), signal);
+  }
+
+  /** The same with a callback, for calls that stay open long (Publish). */
+  send(request: Request, timeout_ms: number, done: (error: Error | null, response: ServiceResponse | null) => void): void {
+    const channel = this.#channel;
+    if (channel === null || this.#token === null || !channel.isOpened()) {
+      done(new Error("connection closed"), null);
+      return;
+    }
+    request.requestHeader.authenticationToken = this.#token;
+    request.requestHeader.timeoutHint = timeout_ms;
+    channel.performMessageTransaction(request, (error, response) => {
+      // A ServiceFault comes as an error that carries the fault.
+      const answered = response ?? (error as { response?: ServiceResponse } | null)?.response ?? null;
+      const result = answered?.responseHeader.serviceResult;
+      if (result !== undefined && result.value >= 0x8000_0000) done(new ServiceRefused(result.name), null);
+      else if (error) done(error, null);
+      else done(null, answered);
+    });
+  }
+
+  /** Ends session (with its subscriptions), channel and socket; within seconds even where nobody answers. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
+    const { clock } = this.#settings;
+    if (this.#session !== null && this.#channel?.isOpened()) {
+      await settled(this.#session.close(true), FAREWELL_MS, clock);
+    }
+    if (await settled(this.#client.disconnect(), FAREWELL_MS, clock)) return;
+    const channel = this.#channel;
+    // Half-open or half-connected: nobody will answer, so the socket goes without a goodbye.
+    if (channel !== null) {
+      channel.forceConnectionBreak();
+      await settled(new Promise<void>((resolve) => channel.abortConnection(() => resolve())), FAREWELL_MS, clock);
+    }
+  }
+}
+
+async function clientOptions(settings: LinkSettings): Promise<OPCUAClientOptions> {
+  const { options, peer, timeout_ms, trust } = settings;
+  return {
+    applicationName: APPLICATION_NAME,
+    clientName: `${APPLICATION_NAME} ${peer.device}`,
+    certificateKeyPairProvider: await trust.own(filesOf(options)),
+    connectionStrategy: { initialDelay: 100, maxDelay: 100, maxRetry: 0 },
+    transportTimeout: timeout_ms,
+    defaultTransactionTimeout: timeout_ms,
+    requestedSessionTimeout: SESSION_TIMEOUT_MS,
+    keepSessionAlive: false,
+    // Servers behind NAT or with several names announce another URL than the one that leads to them.
+    endpointMustExist: false,
+    securityMode: MessageSecurityMode.None,
+    securityPolicy: SecurityPolicy.None,
+  };
+}
+
+function filesOf(options: OpcuaOptions): CertificateFiles | null {
+  const { certificate, private_key } = options;
+  return certificate !== undefined && private_key !== undefined ? { certificate, private_key } : null;
+}
+
+function identityOf(options: OpcuaOptions): UserIdentityInfo {
+  const { user, password } = options;
+  if (user === undefined) return { type: UserTokenType.Anonymous };
+  return { type: UserTokenType.UserName, userName: user, password: password ?? "" };
+}
+
+/** The certificate of the wanted endpoint, asked for on an unsecured channel (Part 4, 5.5.4). */
+async function discover(settings: LinkSettings, common: OPCUAClientOptions, signal: AbortSignal): Promise<Buffer> {
+  const { options, peer, timeout_ms, clock } = settings;
+  const client = OPCUAClient.create(common);
+  let channel: ClientSecureChannelLayer | null = null;
+  client.on("secure_channel_created", (created) => (channel = created));
+  const late = (): Error => fail("timeout", peer, `no answer within ${timeout_ms} ms while asking for its endpoints`);
+  try {
+    await within(client.connect(options.endpoint), timeout_ms, clock, late, signal);
+    const policy = SecurityPolicy[options.security];
+    const endpoint = client.findEndpointForSecurity(MessageSecurityMode.SignAndEncrypt, policy);
+    const certificate = endpoint?.serverCertificate ? leafOf(endpoint.serverCertificate) : null;
+    if (certificate === null) {
+      throw fail("security_not_offered", peer, `the server offers no endpoint with ${options.security}, sign and encrypt`);
+    }
+    return certificate;
+  } catch (cause) {
+    throw signal.aborted ? aborted() : errorOf(cause, peer);
+  } finally {
+    if (!(await settled(client.disconnect(), FAREWELL_MS, clock))) dispose(channel);
+  }
+}
+
+function dispose(channel: ClientSecureChannelLayer | null): void {
+  channel?.forceConnectionBreak();
+  channel?.dispose();
+}
