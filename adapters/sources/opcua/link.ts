@@ -165,7 +165,8 @@ async function clientOptions(settings: LinkSettings): Promise<OPCUAClientOptions
     clientName: `${APPLICATION_NAME} ${peer.device}`,
     certificateKeyPairProvider: await trust.own(filesOf(options)),
     connectionStrategy: { initialDelay: 100, maxDelay: 100, maxRetry: 0 },
-    transportTimeout: timeout_ms,
+    // The library means an idle socket by it, not a connection that takes long.
+    transportTimeout: 2 * SESSION_TIMEOUT_MS,
     defaultTransactionTimeout: timeout_ms,
     requestedSessionTimeout: SESSION_TIMEOUT_MS,
     keepSessionAlive: false,

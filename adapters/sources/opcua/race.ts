@@ -14,8 +14,9 @@ export function within<T>(work: Promise<T>, limit_ms: number, clock: Clock, late
       signal?.removeEventListener("abort", onAbort);
       settle();
     };
-    if (signal?.aborted) return onAbort();
-    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+    // Also where it is given up already: a rejection that nobody handles would end the process.
     work.then(
       (value) => finish(() => resolve(value)),
       (error: unknown) => finish(() => reject(error)),

@@ -66,7 +66,7 @@ export function createTrustStore(context: AdapterContext): TrustStore {
       const file = pinFile(await inFolder(), peer.endpoint);
       const pinned = await readIfThere(file);
       if (pinned === null) return true;
-      if (Buffer.compare(new X509Certificate(pinned).raw, der) === 0) return false;
+      if (Buffer.compare(pinnedDer(pinned, file), der) === 0) return false;
       throw fail(
         "certificate_changed",
         peer,
@@ -140,6 +140,14 @@ async function load(files: CertificateFiles): Promise<OwnCertificate> {
   } catch (cause) {
     const message = `cannot read certificate ${files.certificate} with key ${files.private_key}; both are PEM files`;
     throw new LinesideError("certificate_unreadable", message, { cause });
+  }
+}
+
+function pinnedDer(pem: Buffer, file: string): Buffer {
+  try {
+    return new X509Certificate(pem).raw;
+  } catch (cause) {
+    throw new LinesideError("certificate_unreadable", `cannot read the trusted certificate ${file}: restore or remove it`, { cause });
   }
 }
 
