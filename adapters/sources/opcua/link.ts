@@ -18,7 +18,7 @@ import {
   type UserIdentityInfo,
   UserTokenType,
 } from "node-opcua-client";
-import type { Clock, Log } from "../../contract.ts";
+import type { Clock } from "../../contract.ts";
 import { errorOf, fail, type Peer } from "./errors.ts";
 import type { OpcuaOptions } from "./options.ts";
 import { aborted, settled, within } from "./race.ts";
@@ -54,7 +54,8 @@ export interface LinkSettings {
   readonly timeout_ms: number;
   readonly trust: TrustStore;
   readonly clock: Clock;
-  readonly log: Log;
+  /** Takes what is still being put away when an attempt has failed or was aborted. */
+  readonly leave: (farewell: Promise<void>) => void;
 }
 
 export class Link {
@@ -65,6 +66,7 @@ export class Link {
   readonly #settings: LinkSettings;
   readonly #client: OPCUAClient;
   #channel: ClientSecureChannelLayer | null = null;
+  #creating: Promise<void> | null = null;
   #session: ClientSession | null = null;
   #token: NodeId | null = null;
   #closing: Promise<void> | null = null;
@@ -78,7 +80,7 @@ export class Link {
     });
   }
 
-  /** Resolves with an activated session. Whatever fails or is aborted leaves nothing behind. */
+  /** Resolves with an activated session. What fails or is aborted rejects at once and is put away behind that. */
   static async open(settings: LinkSettings, signal: AbortSignal): Promise<Link> {
     const { options, peer, trust } = settings;
     const common = await clientOptions(settings);
@@ -98,15 +100,20 @@ export class Link {
     const late = (): Error => fail("timeout", peer, `no answer within ${timeout_ms} ms while connecting`);
     try {
       await within(link.#client.connect(options.endpoint), timeout_ms, clock, late, signal);
-      const session = await within(link.#client.createSession(identityOf(options)), timeout_ms, clock, late, signal);
-      link.#session = session;
-      link.#token = session.authenticationToken ?? null;
-      link.sessionTimeout_ms = session.timeout;
+      link.#creating = link.#createSession();
+      await within(link.#creating, timeout_ms, clock, late, signal);
       return link;
     } catch (cause) {
-      await link.close();
+      settings.leave(link.close());
       throw signal.aborted ? aborted() : errorOf(cause, peer);
     }
+  }
+
+  async #createSession(): Promise<void> {
+    const session = await this.#client.createSession(identityOf(this.#settings.options));
+    this.#session = session;
+    this.#token = session.authenticationToken ?? null;
+    this.sessionTimeout_ms = session.timeout;
   }
 
   /** One service call. Rejects with ServiceRefused, RequestTimeout, or what broke the connection. */
@@ -145,16 +152,13 @@ export class Link {
 
   async #end(): Promise<void> {
     const { clock } = this.#settings;
-    if (this.#session !== null && this.#channel?.isOpened()) {
-      await settled(this.#session.close(true), FAREWELL_MS, clock);
+    let answers = true;
+    // A session that the server has made must be ended there too, also one that nobody waits for any more.
+    if (this.#creating !== null && this.#channel?.isOpened()) answers = await settled(this.#creating, FAREWELL_MS, clock);
+    if (answers && this.#session !== null && this.#channel?.isOpened()) {
+      answers = await settled(this.#session.close(true), FAREWELL_MS, clock);
     }
-    if (await settled(this.#client.disconnect(), FAREWELL_MS, clock)) return;
-    const channel = this.#channel;
-    // Half-open or half-connected: nobody will answer, so the socket goes without a goodbye.
-    if (channel !== null) {
-      channel.forceConnectionBreak();
-      await settled(new Promise<void>((resolve) => channel.abortConnection(() => resolve())), FAREWELL_MS, clock);
-    }
+    await hangUp(this.#client, this.#channel, answers, clock);
   }
 }
 
@@ -207,11 +211,21 @@ async function discover(settings: LinkSettings, common: OPCUAClientOptions, sign
   } catch (cause) {
     throw signal.aborted ? aborted() : errorOf(cause, peer);
   } finally {
-    if (!(await settled(client.disconnect(), FAREWELL_MS, clock))) dispose(channel);
+    const farewell = hangUp(client, channel, true, clock);
+    if (signal.aborted) settings.leave(farewell);
+    else await farewell;
   }
 }
 
-function dispose(channel: ClientSecureChannelLayer | null): void {
+/** Where nobody answers any more, the socket goes first: the library would wait for a goodbye. */
+async function hangUp(
+  client: OPCUAClient,
+  channel: ClientSecureChannelLayer | null,
+  answers: boolean,
+  clock: Clock,
+): Promise<void> {
+  if (answers && (await settled(client.disconnect(), FAREWELL_MS, clock))) return;
   channel?.forceConnectionBreak();
   channel?.dispose();
+  await settled(client.disconnect(), FAREWELL_MS, clock);
 }

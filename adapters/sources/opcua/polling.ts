@@ -6,17 +6,18 @@
  */
 import { AttributeIds, type NodeId, ReadRequest, type ReadResponse, TimestampsToReturn } from "node-opcua-client";
 import type { Clock, LinesideError } from "../../contract.ts";
-import { createFrame, type Frame } from "../../frame.ts";
+import { createFrame, type Frame, resetFrame } from "../../frame.ts";
 import { bad, type Quality } from "../../quality.ts";
 import { ChunkSize } from "./chunks.ts";
 import { refuse, writeDataValue } from "./decode.ts";
 import { errorOf, fail, type Peer } from "./errors.ts";
 import { type Link, RequestTimeout, ServiceRefused } from "./link.ts";
 import type { Plan } from "./plan.ts";
+import { aborted } from "./race.ts";
 import { touchServer } from "./server.ts";
 import { snake } from "./status.ts";
-import { Watchdog } from "./watchdog.ts";
 
+const UNANSWERED_MAX = 2;
 const TIMEOUT = bad("timeout");
 const UNKNOWN_NAMESPACE = bad("unknown_namespace");
 const NO_RESULT = bad("no_result");
@@ -44,7 +45,8 @@ export class Polling {
   readonly #link: Link;
   readonly #groups: readonly Reads[];
   readonly #chunk: ChunkSize;
-  readonly #watchdog: Watchdog;
+  /** Requests in a row that nobody answered. */
+  #unanswered = 0;
   #cancelTouch: () => void = () => {};
   #ended = false;
 
@@ -53,9 +55,6 @@ export class Polling {
     this.#link = link;
     this.#chunk = new ChunkSize(nodesPerRead_max);
     this.#groups = settings.plan.groups.map(({ points }) => readsOf(points, nodes, settings.plan.hasText));
-    const { clock, peer, plan, lost } = settings;
-    const limit_ms = Math.max(plan.watchdog_ms, link.sessionTimeout_ms);
-    this.#watchdog = new Watchdog(clock, limit_ms, () => lost(fail("no_answer", peer, `no answer for ${limit_ms} ms`)));
     this.#touchLater();
   }
 
@@ -64,6 +63,8 @@ export class Polling {
     const reads = this.#groups[group];
     if (!reads) throw new RangeError(`device ${peer.device} has no poll group ${group}`);
     const { frame } = reads;
+    // Frames are lent: whoever had it last may have changed it.
+    resetFrame(frame);
     for (const row of reads.unknown) refuse(frame, row, UNKNOWN_NAMESPACE);
     let silent = false;
     for (let from = 0; from < reads.rows.length; ) {
@@ -76,12 +77,15 @@ export class Polling {
       }
       try {
         await this.#read(reads, from, to, signal);
-        this.#watchdog.feed();
+        this.#unanswered = 0;
       } catch (error) {
         if (this.#chunk.shrink(error)) continue;
-        if (signal.aborted || this.#ended) throw error;
-        if (error instanceof RequestTimeout) silent = true;
-        else if (!(error instanceof ServiceRefused) || FATAL.test(error.status)) throw this.#lose(error);
+        if (signal.aborted) throw aborted();
+        if (error instanceof RequestTimeout) {
+          const dead = this.#missed();
+          if (dead) throw dead;
+          silent = true;
+        } else if (!(error instanceof ServiceRefused) || FATAL.test(error.status)) throw this.#lose(error);
         this.#spoil(reads, from, to, error instanceof ServiceRefused ? bad(snake(error.status)) : TIMEOUT);
       }
       from = to;
@@ -92,7 +96,6 @@ export class Polling {
 
   end(): void {
     this.#ended = true;
-    this.#watchdog.stop();
     this.#cancelTouch();
   }
 
@@ -123,6 +126,12 @@ export class Polling {
     }
   }
 
+  /** One answer may be late; a link that misses them in a row is dead, whatever its socket says. */
+  #missed(): LinesideError | null {
+    if (++this.#unanswered < UNANSWERED_MAX) return null;
+    return this.#lose(fail("no_answer", this.#settings.peer, `no answer to ${UNANSWERED_MAX} requests in a row`));
+  }
+
   #lose(cause: unknown): LinesideError {
     const error = errorOf(cause, this.#settings.peer);
     this.#settings.lost(error);
@@ -130,12 +139,19 @@ export class Polling {
   }
 
   #touchLater(): void {
-    this.#cancelTouch = this.#settings.clock.after(this.#link.sessionTimeout_ms / 3, () => {
-      touchServer(this.#link).then(
-        () => this.#ended || this.#touchLater(),
-        (error: unknown) => this.#ended || this.#lose(error),
-      );
-    });
+    this.#cancelTouch = this.#settings.clock.after(this.#link.sessionTimeout_ms / 3, () => void this.#touch());
+  }
+
+  async #touch(): Promise<void> {
+    try {
+      await touchServer(this.#link);
+      this.#unanswered = 0;
+    } catch (error) {
+      if (this.#ended) return;
+      if (!(error instanceof RequestTimeout)) this.#lose(error);
+      else this.#missed();
+    }
+    if (!this.#ended) this.#touchLater();
   }
 }
 

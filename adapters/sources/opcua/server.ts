@@ -1,7 +1,7 @@
 /** What a server says of itself at the start of a session, in one read: namespaces, build, limits. */
 import { AttributeIds, type DataValue, NodeId, ReadRequest, type ReadResponse, TimestampsToReturn } from "node-opcua-client";
 import type { Attributes } from "../../contract.ts";
-import { type Link, RequestTimeout, ServiceRefused } from "./link.ts";
+import { type Link, ServiceRefused } from "./link.ts";
 
 /** NodeIds of namespace 0 (OPC 10000-6, annex A, NodeIds.csv). */
 const NAMESPACE_ARRAY = 2255;
@@ -53,11 +53,7 @@ export async function readServerFacts(link: Link, signal: AbortSignal): Promise<
 
 /** A read that only shows that the session lives, and keeps it alive. */
 export async function touchServer(link: Link): Promise<void> {
-  try {
-    await readStandard(link, [SERVER_STATE]);
-  } catch (error) {
-    if (!(error instanceof RequestTimeout)) throw error;
-  }
+  await readStandard(link, [SERVER_STATE]);
 }
 
 async function readStandard(link: Link, nodes: readonly number[], signal?: AbortSignal): Promise<readonly DataValue[]> {

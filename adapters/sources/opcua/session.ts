@@ -33,6 +33,8 @@ export class OpcuaSession implements Session {
   #flow: Subscription | Polling | null = null;
   #abort: AbortController | null = null;
   #connecting: Promise<unknown> | null = null;
+  /** Links on their way out. */
+  readonly #farewells = new Set<Promise<void>>();
   #saidLost = false;
 
   /** `live` is where a session stands from connect to close, for the source to close what is left. */
@@ -52,19 +54,20 @@ export class OpcuaSession implements Session {
   }
 
   async connect(signal: AbortSignal): Promise<Attributes> {
-    await this.close();
-    if (signal.aborted) throw aborted();
-    this.#live.add(this);
     const abort = new AbortController();
+    const before = this.close();
     this.#abort = abort;
-    this.#saidLost = false;
-    const work = this.#connect(AbortSignal.any([signal, abort.signal]));
+    this.#live.add(this);
+    const work = before.then(() => this.#connect(AbortSignal.any([signal, abort.signal])));
     this.#connecting = work.catch(() => undefined);
     try {
       return await work;
     } catch (cause) {
-      await this.#end();
-      throw signal.aborted || abort.signal.aborted ? aborted() : errorOf(cause, this.#peer);
+      const ended = this.#end();
+      // An abort waits for nobody; the next connect or close does.
+      if (signal.aborted || abort.signal.aborted) throw aborted();
+      await ended;
+      throw errorOf(cause, this.#peer);
     } finally {
       this.#connecting = null;
     }
@@ -75,8 +78,17 @@ export class OpcuaSession implements Session {
     const plan = this.#plan;
     const peer = this.#peer;
     const lost = (error: LinesideError): void => this.#lose(error);
+    if (signal.aborted) throw aborted();
+    this.#saidLost = false;
     const link = await Link.open(
-      { peer, options: this.#options, timeout_ms: plan.timeout_ms, trust: this.#trust, clock, log },
+      {
+        peer,
+        options: this.#options,
+        timeout_ms: plan.timeout_ms,
+        trust: this.#trust,
+        clock,
+        leave: (farewell) => this.#leave(farewell),
+      },
       signal,
     );
     this.#link = link;
@@ -112,7 +124,13 @@ export class OpcuaSession implements Session {
     this.#flow = null;
     const link = this.#link;
     this.#link = null;
-    await link?.close();
+    if (link) this.#leave(link.close());
+    await Promise.all(this.#farewells);
+  }
+
+  #leave(farewell: Promise<void>): void {
+    this.#farewells.add(farewell);
+    void farewell.finally(() => this.#farewells.delete(farewell));
   }
 
   #lose(error: LinesideError): void {

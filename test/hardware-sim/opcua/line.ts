@@ -7,18 +7,25 @@
 import { createServer, connect, type Server, type Socket } from "node:net";
 
 const HOST = "127.0.0.1";
-/** Message types of OPC UA TCP (Part 6, 7.1.2.2) that carry requests, each in one chunk or more. */
+/** A server that has not opened a channel by then will not. */
+const OPENING_MS = 1_000;
 const HEADER_BYTES = 8;
 
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
+  /** The client has asked for a secure channel and has no answer yet. */
+  opening: boolean;
 }
 
 export interface Line {
   readonly port: number;
   /** Swallows what the server says, from now on. */
   silent: boolean;
+  /** Sends what the server says twice. */
+  double: boolean;
+  /** Sends other bytes than the server does. */
+  garbled: boolean;
   /** Holds back what the server says. */
   delay_ms: number;
   /** Closes further connections above so many. */
@@ -36,8 +43,29 @@ export interface Line {
 
 export async function openLine(port: number, target: number): Promise<Line> {
   const pairs = new Set<Pair>();
+  const lingering = new Set<Promise<void>>();
   let requests = 0;
   let listener: Server | null = null;
+
+  /** Torn off while it opens a channel, node-opcua's server keeps a timer of ten minutes: it may finish that. */
+  const hangUp = ({ client, server, opening }: Pair): void => {
+    client.destroy();
+    if (!opening) {
+      server.destroy();
+      return;
+    }
+    const answered = new Promise<void>((resolve) => {
+      const end = (): void => {
+        server.destroy();
+        clearTimeout(timer);
+        resolve();
+      };
+      const timer = setTimeout(end, OPENING_MS);
+      server.once("data", end).once("close", end);
+    });
+    lingering.add(answered);
+    void answered.then(() => lingering.delete(answered));
+  };
 
   const accept = (client: Socket): void => {
     client.on("error", () => undefined);
@@ -46,21 +74,26 @@ export async function openLine(port: number, target: number): Promise<Line> {
       return;
     }
     const server = connect(line.target, HOST);
-    const pair: Pair = { client, server };
+    const pair: Pair = { client, server, opening: false };
     pairs.add(pair);
     const end = (): void => {
-      pairs.delete(pair);
-      client.destroy();
-      server.destroy();
+      if (!pairs.delete(pair)) return;
+      hangUp(pair);
     };
     for (const socket of [client, server]) socket.setNoDelay(true).on("error", end).on("close", end);
-    const count = countChunks(() => requests++);
+    const count = countChunks((type) => {
+      if (type === "MSG") requests++;
+      if (type === "OPN") pair.opening = true;
+    });
     client.on("data", (bytes) => {
       count(bytes);
       server.write(bytes);
     });
     server.on("data", (bytes) => {
+      pair.opening = false;
       if (line.silent) return;
+      if (line.garbled) bytes.fill(0xa5);
+      if (line.double) client.write(bytes);
       if (line.delay_ms === 0) client.write(bytes);
       // Equal delays keep the order: timers of one length fire in the order they were set.
       else setTimeout(() => line.silent || client.destroyed || client.write(bytes), line.delay_ms);
@@ -80,6 +113,8 @@ export async function openLine(port: number, target: number): Promise<Line> {
   const line: Line = {
     port: 0,
     silent: false,
+    double: false,
+    garbled: false,
     delay_ms: 0,
     connections_max: Infinity,
     refusing: false,
@@ -88,12 +123,10 @@ export async function openLine(port: number, target: number): Promise<Line> {
     async cut() {
       const closing = listener;
       listener = null;
-      for (const { client, server } of pairs) {
-        client.destroy();
-        server.destroy();
-      }
+      for (const pair of pairs) hangUp(pair);
       pairs.clear();
       if (closing) await new Promise((resolve) => closing.close(resolve));
+      await Promise.all(lingering);
     },
     async restore() {
       if (listener === null) await listen(line.port);
@@ -102,8 +135,8 @@ export async function openLine(port: number, target: number): Promise<Line> {
   return Object.assign(line, { port: await listen(port) });
 }
 
-/** Calls `found` for each MSG chunk in a stream: its header gives type and length. */
-function countChunks(found: () => void): (bytes: Buffer) => void {
+/** Calls `found` for each chunk in a stream: its header gives type and length (Part 6, 7.1.2.2). */
+function countChunks(found: (type: string) => void): (bytes: Buffer) => void {
   let header = Buffer.alloc(0);
   let skip = 0;
   return (bytes) => {
@@ -118,7 +151,7 @@ function countChunks(found: () => void): (bytes: Buffer) => void {
       header = Buffer.concat([header, take]);
       at += take.length;
       if (header.length < HEADER_BYTES) return;
-      if (header.toString("latin1", 0, 3) === "MSG") found();
+      found(header.toString("latin1", 0, 3));
       skip = Math.max(0, header.readUInt32LE(4) - HEADER_BYTES);
       header = Buffer.alloc(0);
     }

@@ -14,17 +14,17 @@ export type PointInput = z.input<typeof opcuaPoint>;
 export type OpcuaDevice = Device<OpcuaPoint, OpcuaOptions>;
 
 /** A device with these points, each at `every_ms` unless it says otherwise. */
-export function opcuaDevice(inputs: readonly PointInput[], options: object, every_ms = 50): OpcuaDevice {
+export function opcuaDevice(inputs: readonly PointInput[], options: object, every_ms = 50, id = "oven"): OpcuaDevice {
   const points = inputs.map((input) => {
     const point = opcuaPoint.parse(input);
     return { ...point, every: point.every ?? every_ms };
   });
   return {
-    id: "oven",
+    id,
     options: opcuaOptions.parse(options),
     points,
     descriptor: {
-      device: "oven",
+      device: id,
       source: "opcua",
       resource: {},
       scope: { name: "test", version: "" },

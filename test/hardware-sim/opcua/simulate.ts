@@ -67,7 +67,7 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
   const folder = await mkdtemp(join(tmpdir(), "lineside-sim-opcua-"));
   const statuses = new Map<string, StatusCode>();
   const missing = new Set<string>();
-  let inner = await startServer(folder, points, descriptor.series, statuses, options, options.extraNamespaces ?? [], 0);
+  let inner = await startServer(folder, id, points, descriptor.series, statuses, options, options.extraNamespaces ?? [], 0);
   const line = await openLine(options.port, inner.port);
   const advertised = `opc.tcp://127.0.0.1:${line.port}`;
 
@@ -91,7 +91,7 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
     async restart(extraNamespaces) {
       await line.cut();
       await inner.server.shutdown(0);
-      inner = await startServer(folder, points, descriptor.series, statuses, options, extraNamespaces, 0);
+      inner = await startServer(folder, id, points, descriptor.series, statuses, options, extraNamespaces, 0);
       inner.setMissing(missing);
       line.target = inner.port;
       await line.restore();
@@ -112,6 +112,7 @@ interface Inner {
 
 async function startServer(
   folder: string,
+  device_id: string,
   points: readonly OpcuaPoint[],
   series: readonly Series[],
   statuses: ReadonlyMap<string, StatusCode>,
@@ -171,7 +172,7 @@ async function startServer(
           const own = options.values?.[point.name];
           if (own && status === StatusCodes.Good) return own();
           const now_us = options.now_us();
-          const raw = valueOf(meaning, now_us);
+          const raw = valueOf(point, meaning, device_id, now_us);
           return new DataValue({
             statusCode: status,
             sourceTimestamp: new Date(now_us / 1000),
@@ -223,6 +224,12 @@ function injectFault(
     case "delay":
       line.delay_ms = fault.ms;
       return () => (line.delay_ms = 0);
+    case "duplicate":
+      line.double = true;
+      return () => (line.double = false);
+    case "garbage":
+      line.garbled = true;
+      return () => (line.garbled = false);
     case "connection_limit":
       line.connections_max = fault.connections;
       return () => (line.connections_max = Infinity);
