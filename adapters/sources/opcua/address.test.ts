@@ -39,14 +39,21 @@ test("GUID and opaque identifiers", () => {
 
 test("what is no NodeId is refused with what was expected", () => {
   for (const wrong of ["Zone1", "s=", "i=-1", "i=4294967296", "g=1", "b=*", "ns=70000;i=1", "nsu=;s=x", "ns=x;s=x"]) {
-    assert.throws(() => parseAddress(wrong), { code: "config", message: /address .*expected|address .*takes|16 bits/ }, wrong);
+    assert.throws(
+      () => parseAddress(wrong),
+      { code: "config", message: /address .*expected|address .*takes|16 bits/ },
+      wrong,
+    );
   }
 });
 
 test("every string identifier survives", () => {
   fc.assert(
     fc.property(fc.string({ minLength: 1, unit: "grapheme" }), (identifier) => {
-      assert.equal(resolve(parseAddress(`nsu=http://acme.example/oven;s=${identifier}`), NAMESPACES)?.value, identifier);
+      assert.equal(
+        resolve(parseAddress(`nsu=http://acme.example/oven;s=${identifier}`), NAMESPACES)?.value,
+        identifier,
+      );
     }),
   );
 });

@@ -19,7 +19,14 @@ for (const mode of ["subscribe", "poll"]) {
     device: (id, reach) => ({
       ...opcuaDevice(
         POINTS,
-        { endpoint: "opc.tcp://127.0.0.1", mode, timeout: `${TIMEOUT_MS}ms`, watchdog: `${TIMEOUT_MS}ms`, publishing: "50ms", ...reach },
+        {
+          endpoint: "opc.tcp://127.0.0.1",
+          mode,
+          timeout: `${TIMEOUT_MS}ms`,
+          watchdog: `${TIMEOUT_MS}ms`,
+          publishing: "50ms",
+          ...reach,
+        },
         50,
         id,
       ),

@@ -13,7 +13,10 @@ import { nameOf, qualityOfStatus } from "./status.ts";
 const RECEIVED_US = 1_700_000_000_000_000;
 
 /** The one row that a point makes of a DataValue: value, or quality class and reason. */
-function decode(input: Omit<PointInput, "name" | "address">, value: DataValue): { value: unknown; quality: string; time_us: number } {
+function decode(
+  input: Omit<PointInput, "name" | "address">,
+  value: DataValue,
+): { value: unknown; quality: string; time_us: number } {
   const point = { ...opcuaPoint.parse({ name: "p", address: "i=1", ...input }), every: 1000 };
   const series = seriesOf("opcua", point);
   const frame = createFrame(new Uint32Array(1));
@@ -30,7 +33,10 @@ function decode(input: Omit<PointInput, "name" | "address">, value: DataValue): 
 }
 
 const of = (dataType: DataType, value: unknown): DataValue =>
-  new DataValue({ value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value }), statusCode: StatusCodes.Good });
+  new DataValue({
+    value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value }),
+    statusCode: StatusCodes.Good,
+  });
 
 const valueOf = (input: Omit<PointInput, "name" | "address">, dataType: DataType, value: unknown): unknown => {
   const result = decode(input, of(dataType, value));
@@ -60,7 +66,10 @@ describe("values", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (wanted) => {
         const bits = BigInt.asUintN(64, wanted);
-        assert.equal(valueOf({ type: "i64" }, DataType.Int64, [Number(bits >> 32n), Number(bits & 0xffffffffn)]), wanted);
+        assert.equal(
+          valueOf({ type: "i64" }, DataType.Int64, [Number(bits >> 32n), Number(bits & 0xffffffffn)]),
+          wanted,
+        );
       }),
     );
   });
@@ -78,7 +87,10 @@ describe("values", () => {
     assert.equal(valueOf({ scale: 0.1, offset: -10 }, DataType.Int16, 250), 15);
     assert.equal(valueOf({ range: [0, 100] }, DataType.Double, 100.5), "bad out_of_range");
     assert.equal(valueOf({ sentinels: [-32768] }, DataType.Int16, -32768), "bad sentinel");
-    assert.equal(valueOf({ sentinels: [{ value: "nan", reason: "sensor_open" }] }, DataType.Double, Number.NaN), "bad sensor_open");
+    assert.equal(
+      valueOf({ sentinels: [{ value: "nan", reason: "sensor_open" }] }, DataType.Double, Number.NaN),
+      "bad sensor_open",
+    );
     assert.equal(valueOf({}, DataType.Double, Number.NaN), "bad not_a_number");
     assert.equal(valueOf({ type: "i64", sentinels: [-1] }, DataType.Int64, [0xffffffff, 0xffffffff]), "bad sentinel");
   });
@@ -99,7 +111,10 @@ describe("values", () => {
 
 describe("status", () => {
   test("bad codes give their name and no value", () => {
-    const value = new DataValue({ statusCode: StatusCodes.BadSensorFailure, value: new Variant({ dataType: DataType.Double, value: 7 }) });
+    const value = new DataValue({
+      statusCode: StatusCodes.BadSensorFailure,
+      value: new Variant({ dataType: DataType.Double, value: 7 }),
+    });
     assert.deepEqual(decode({}, value), { value: 0, quality: "bad bad_sensor_failure", time_us: RECEIVED_US });
   });
 

@@ -45,7 +45,10 @@ const SOCKET: readonly (readonly [RegExp, Known])[] = [
   [/ENOTFOUND|EAI_AGAIN/, { code: "host_unknown", advice: "the host name cannot be resolved" }],
   [/EHOSTUNREACH|ENETUNREACH/, { code: "host_unreachable", advice: "there is no way to this network" }],
   [/ETIMEDOUT|[Tt]imeout|timed out/, { code: "timeout", advice: "it does not answer" }],
-  [/Cannot find (?:ANONYMOUS|USERNAME) user token/, { code: "access_denied", advice: "the server does not offer this kind of login on this endpoint" }],
+  [
+    /Cannot find (?:ANONYMOUS|USERNAME) user token/,
+    { code: "access_denied", advice: "the server does not offer this kind of login on this endpoint" },
+  ],
 ];
 
 /** Any failure of the library or the network, told by its status name or socket error. */
@@ -53,7 +56,8 @@ export function errorOf(cause: unknown, peer: Peer, fallback = "connection_lost"
   if (cause instanceof LinesideError) return cause;
   const text = cause instanceof Error ? cause.message : String(cause);
   const status = /\b(?:Bad|Uncertain)[A-Z][A-Za-z0-9]+/.exec(text)?.[0];
-  const known = (status !== undefined ? KNOWN[status] : undefined) ?? SOCKET.find(([pattern]) => pattern.test(text))?.[1];
+  const known =
+    (status !== undefined ? KNOWN[status] : undefined) ?? SOCKET.find(([pattern]) => pattern.test(text))?.[1];
   if (known) return fail(known.code, peer, known.advice, cause);
   if (status !== undefined) return fail(snake(status), peer, status, cause);
   return fail(fallback, peer, firstLine(text), cause);

@@ -88,7 +88,11 @@ export class Link {
     const certificate = await discover(settings, common, signal);
     const isNew = await trust.check(certificate, peer);
     const policy = SecurityPolicy[options.security];
-    const secured = { securityMode: MessageSecurityMode.SignAndEncrypt, securityPolicy: policy, serverCertificate: certificate };
+    const secured = {
+      securityMode: MessageSecurityMode.SignAndEncrypt,
+      securityPolicy: policy,
+      serverCertificate: certificate,
+    };
     const link = await Link.#openWith(settings, { ...common, ...secured }, signal);
     if (isNew) await trust.pin(certificate, peer);
     return link;
@@ -127,7 +131,11 @@ export class Link {
   }
 
   /** The same with a callback, for calls that stay open long (Publish). */
-  send(request: Request, timeout_ms: number, done: (error: Error | null, response: ServiceResponse | null) => void): void {
+  send(
+    request: Request,
+    timeout_ms: number,
+    done: (error: Error | null, response: ServiceResponse | null) => void,
+  ): void {
     const channel = this.#channel;
     if (channel === null || this.#token === null || !channel.isOpened()) {
       done(new Error("connection closed"), null);
@@ -154,7 +162,8 @@ export class Link {
     const { clock } = this.#settings;
     let answers = true;
     // A session that the server has made must be ended there too, also one that nobody waits for any more.
-    if (this.#creating !== null && this.#channel?.isOpened()) answers = await settled(this.#creating, FAREWELL_MS, clock);
+    if (this.#creating !== null && this.#channel?.isOpened())
+      answers = await settled(this.#creating, FAREWELL_MS, clock);
     if (answers && this.#session !== null && this.#channel?.isOpened()) {
       answers = await settled(this.#session.close(true), FAREWELL_MS, clock);
     }
@@ -205,7 +214,11 @@ async function discover(settings: LinkSettings, common: OPCUAClientOptions, sign
     const endpoint = client.findEndpointForSecurity(MessageSecurityMode.SignAndEncrypt, policy);
     const certificate = endpoint?.serverCertificate ? leafOf(endpoint.serverCertificate) : null;
     if (certificate === null) {
-      throw fail("security_not_offered", peer, `the server offers no endpoint with ${options.security}, sign and encrypt`);
+      throw fail(
+        "security_not_offered",
+        peer,
+        `the server offers no endpoint with ${options.security}, sign and encrypt`,
+      );
     }
     return certificate;
   } catch (cause) {

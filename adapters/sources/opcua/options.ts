@@ -13,7 +13,11 @@ export const opcuaOptions = opcuaBehaviour.extend({
     .describe("Security policy; anything but None signs and encrypts."),
   user: z.string().min(1).optional().describe("User name; without it the session is anonymous."),
   password: z.string().min(1).optional().describe("As ${env:NAME} or ${file:PATH}, never in clear."),
-  certificate: z.string().min(1).optional().describe("PEM file of the agent's own certificate. Default: made at the first start, under the data directory."),
+  certificate: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("PEM file of the agent's own certificate. Default: made at the first start, under the data directory."),
   private_key: z.string().min(1).optional().describe("PEM file of its private key."),
 });
 

@@ -67,7 +67,7 @@ export class Polling {
     resetFrame(frame);
     for (const row of reads.unknown) refuse(frame, row, UNKNOWN_NAMESPACE);
     let silent = false;
-    for (let from = 0; from < reads.rows.length; ) {
+    for (let from = 0; from < reads.rows.length;) {
       const to = Math.min(from + this.#chunk.size, reads.rows.length);
       if (silent) {
         // Nobody answered the chunk before: the rest is not kept waiting for the same.

@@ -5,7 +5,13 @@ import { type Clock, LinesideError } from "../../contract.ts";
  * Settles as `work` does, or rejects as soon as `signal` aborts or `limit_ms` has passed; what `work`
  * does later is of no interest then.
  */
-export function within<T>(work: Promise<T>, limit_ms: number, clock: Clock, late: () => Error, signal?: AbortSignal): Promise<T> {
+export function within<T>(
+  work: Promise<T>,
+  limit_ms: number,
+  clock: Clock,
+  late: () => Error,
+  signal?: AbortSignal,
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const cancel = clock.after(limit_ms, () => finish(() => reject(late())));
     const onAbort = (): void => finish(() => reject(aborted()));
@@ -19,7 +25,7 @@ export function within<T>(work: Promise<T>, limit_ms: number, clock: Clock, late
     // Also where it is given up already: a rejection that nobody handles would end the process.
     work.then(
       (value) => finish(() => resolve(value)),
-      (error: unknown) => finish(() => reject(error)),
+      (error: unknown) => finish(() => reject(error instanceof Error ? error : new Error(String(error)))),
     );
   });
 }

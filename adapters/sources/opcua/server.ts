@@ -1,5 +1,12 @@
 /** What a server says of itself at the start of a session, in one read: namespaces, build, limits. */
-import { AttributeIds, type DataValue, NodeId, ReadRequest, type ReadResponse, TimestampsToReturn } from "node-opcua-client";
+import {
+  AttributeIds,
+  type DataValue,
+  NodeId,
+  ReadRequest,
+  type ReadResponse,
+  TimestampsToReturn,
+} from "node-opcua-client";
 import type { Attributes } from "../../contract.ts";
 import { type Link, ServiceRefused } from "./link.ts";
 
@@ -27,7 +34,12 @@ export interface ServerFacts {
 }
 
 export async function readServerFacts(link: Link, signal: AbortSignal): Promise<ServerFacts> {
-  const nodes = [NAMESPACE_ARRAY, MAX_NODES_PER_READ, MAX_MONITORED_ITEMS_PER_CALL, ...BUILD_INFO.map(([node]) => node)];
+  const nodes = [
+    NAMESPACE_ARRAY,
+    MAX_NODES_PER_READ,
+    MAX_MONITORED_ITEMS_PER_CALL,
+    ...BUILD_INFO.map(([node]) => node),
+  ];
   let values: readonly DataValue[];
   try {
     values = await readStandard(link, nodes, signal);

@@ -38,7 +38,12 @@ export class OpcuaSession implements Session {
   #saidLost = false;
 
   /** `live` is where a session stands from connect to close, for the source to close what is left. */
-  constructor(device: Device<OpcuaPoint, OpcuaOptions>, context: SessionContext, trust: TrustStore, live: Set<Session>) {
+  constructor(
+    device: Device<OpcuaPoint, OpcuaOptions>,
+    context: SessionContext,
+    trust: TrustStore,
+    live: Set<Session>,
+  ) {
     this.#plan = compilePlan(device);
     this.#options = device.options;
     this.#peer = { device: device.id, endpoint: device.options.endpoint };
@@ -99,7 +104,12 @@ export class OpcuaSession implements Session {
     if (plan.mode === "poll") {
       this.#flow = new Polling({ plan, peer, clock, sink, lost }, link, nodes, facts.nodesPerRead_max);
     } else {
-      const subscription = new Subscription({ plan, peer, clock, log, rows: this.#rows, lost }, link, nodes, facts.itemsPerCall_max);
+      const subscription = new Subscription(
+        { plan, peer, clock, log, rows: this.#rows, lost },
+        link,
+        nodes,
+        facts.itemsPerCall_max,
+      );
       this.#flow = subscription;
       await subscription.start(signal);
     }
@@ -143,8 +153,13 @@ export class OpcuaSession implements Session {
 
   #warnUnknown({ namespaces }: ServerFacts): void {
     const wanted = new Set(this.#plan.addresses.map((address) => address.namespace));
-    const missing = [...wanted].filter((uri) => typeof uri === "string" && !namespaces.includes(uri) && !uri.startsWith("http://opcfoundation.org/UA/"));
+    const missing = [...wanted].filter(
+      (uri) => typeof uri === "string" && !namespaces.includes(uri) && !uri.startsWith("http://opcfoundation.org/UA/"),
+    );
     if (missing.length === 0) return;
-    this.#context.log.warn({ device: this.#peer.device, missing, namespaces }, "the server does not know these namespaces");
+    this.#context.log.warn(
+      { device: this.#peer.device, missing, namespaces },
+      "the server does not know these namespaces",
+    );
   }
 }

@@ -4,10 +4,18 @@ import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { DataType, DataValue, StatusCodes, Variant, VariantArrayType } from "node-opcua-client";
-import { opcuaDevice, type OpcuaDevice, type PointInput, Recorder, silentPort, testClock, URI } from "#test/hardware-sim/opcua/rig.ts";
+import {
+  opcuaDevice,
+  type OpcuaDevice,
+  type PointInput,
+  Recorder,
+  silentPort,
+  testClock,
+  URI,
+} from "#test/hardware-sim/opcua/rig.ts";
 import { PASSWORD, simulate, type SimulatedOpcua, USER } from "#test/hardware-sim/opcua/simulate.ts";
 import type { Fault } from "#test/hardware-sim/contract.ts";
-import type { Clock, Session, Source } from "../../contract.ts";
+import { type Clock, LinesideError, type Session, type Source } from "../../contract.ts";
 import { createSource } from "./source.ts";
 
 const OTHER = "http://acme.example/press";
@@ -17,7 +25,12 @@ const POINTS: readonly PointInput[] = [
   { name: "temperature", address: at("s=Zone1.PV"), unit: "Cel" },
   { name: "s7", address: at('s="DB 1"."Count"[3]'), kind: "counter", type: "i64" },
   { name: "lot", address: at("i=7", OTHER), kind: "text" },
-  { name: "mode", address: at("g=72962b91-fa75-4ae6-8d28-b404dc7daf63"), kind: "state", states: { "0": "off", "1": "on" } },
+  {
+    name: "mode",
+    address: at("g=72962b91-fa75-4ae6-8d28-b404dc7daf63"),
+    kind: "state",
+    states: { "0": "off", "1": "on" },
+  },
   { name: "still", address: at("s=still") },
   { name: "list", address: at("s=list") },
   { name: "elsewhere", address: at("s=x", "http://nowhere.example/") },
@@ -25,10 +38,16 @@ const POINTS: readonly PointInput[] = [
 ];
 const NAMES = POINTS.map((point) => point.name);
 const scalar = (dataType: DataType, value: unknown): DataValue =>
-  new DataValue({ value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value }), statusCode: StatusCodes.Good });
+  new DataValue({
+    value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value }),
+    statusCode: StatusCodes.Good,
+  });
 const HELD = {
   still: () => scalar(DataType.Double, 21.5),
-  list: () => new DataValue({ value: new Variant({ dataType: DataType.Double, arrayType: VariantArrayType.Array, value: [1, 2] }) }),
+  list: () =>
+    new DataValue({
+      value: new Variant({ dataType: DataType.Double, arrayType: VariantArrayType.Array, value: [1, 2] }),
+    }),
 };
 
 const clock = testClock();
@@ -73,7 +92,12 @@ interface Opened {
   readonly device: OpcuaDevice;
 }
 
-function openSession(options: object = {}, points: readonly PointInput[] = POINTS, withClock: Clock = clock, data_dir: string | null = folder): Opened {
+function openSession(
+  options: object = {},
+  points: readonly PointInput[] = POINTS,
+  withClock: Clock = clock,
+  data_dir: string | null = folder,
+): Opened {
   const device = opcuaDevice(points, { ...server.options, timeout: "1s", ...options });
   const recorder = new Recorder(device, withClock, data_dir);
   const source = createSource(recorder.adapter);
@@ -143,7 +167,10 @@ describe("subscribe", () => {
     await session.connect(idle);
     await recorder.until(() => recorder.readings.length >= 1);
     const times = recorder.readings.map((reading) => reading.time_us);
-    assert.deepEqual(times, times.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      times,
+      times.toSorted((a, b) => a - b),
+    );
   });
 
   test("a status code reaches the quality and goes again", async () => {
@@ -282,7 +309,10 @@ describe("a server with small limits", () => {
 describe("the link", () => {
   test("a server that comes back with other namespace indexes is read again within two intervals", async (t) => {
     const every_ms = 100;
-    const { session, recorder } = openSession({}, POINTS.slice(0, 3).map((point) => ({ ...point, every: `${every_ms}ms` })));
+    const { session, recorder } = openSession(
+      {},
+      POINTS.slice(0, 3).map((point) => ({ ...point, every: `${every_ms}ms` })),
+    );
     await session.connect(idle);
     await recorder.until(() => NAMES.slice(0, 3).every((name) => recorder.last(name)));
     await server.restart(["urn:one", "urn:two"]);
@@ -291,7 +321,9 @@ describe("the link", () => {
     const count = recorder.readings.length;
     await session.close();
     await session.connect(idle);
-    await recorder.until(() => NAMES.slice(0, 3).every((name) => recorder.readings.slice(count).some((reading) => reading.point === name)));
+    await recorder.until(() =>
+      NAMES.slice(0, 3).every((name) => recorder.readings.slice(count).some((reading) => reading.point === name)),
+    );
     const took_ms = performance.now() - back;
     t.diagnostic(`first values ${took_ms.toFixed(0)} ms after the server was back`);
     assert.equal(recorder.losses.length, 1);
@@ -347,7 +379,7 @@ describe("the link", () => {
         const { session } = openSession({ security }, POINTS);
         const outcome = await session.connect(AbortSignal.timeout(delay_ms)).then(
           () => "connected",
-          (error: Error & { code: string }) => error.code,
+          (error: unknown) => (error instanceof LinesideError ? error.code : String(error)),
         );
         assert.ok(outcome === "aborted" || outcome === "connected", outcome);
         await session.close();
@@ -369,7 +401,10 @@ describe("the link", () => {
     assert.equal(server.subscriptions(), subscriptions + 1);
     await Promise.all([session.close(), session.close()]);
     await clock.sleep(20);
-    assert.deepEqual([server.sessions(), server.subscriptions(), server.stats().connections], [sessions, subscriptions, 0]);
+    assert.deepEqual(
+      [server.sessions(), server.subscriptions(), server.stats().connections],
+      [sessions, subscriptions, 0],
+    );
   });
 
   test("close takes its time from nobody who does not answer", async () => {
@@ -394,7 +429,9 @@ describe("security", () => {
     await session.connect(idle);
     await recorder.until(() => NAMES.every((name) => recorder.last(name)));
     checkAll(recorder);
-    assert.ok(recorder.logs.some(({ level, message }) => level === "warn" && message.includes("compare the thumbprint")));
+    assert.ok(
+      recorder.logs.some(({ level, message }) => level === "warn" && message.includes("compare the thumbprint")),
+    );
     await session.close();
     const servers = join(data_dir, "opcua", "servers");
     const [pin = ""] = await readdir(servers);

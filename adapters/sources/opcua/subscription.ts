@@ -21,14 +21,14 @@ import {
   StatusChangeNotification,
   TimestampsToReturn,
 } from "node-opcua-client";
-import { type Clock, LinesideError, type Log } from "../../contract.ts";
+import type { Clock, LinesideError, Log } from "../../contract.ts";
 import { bad, type Quality } from "../../quality.ts";
 import { ChunkSize } from "./chunks.ts";
 import { refuse, writeDataValue } from "./decode.ts";
 import { errorOf, fail, type Peer } from "./errors.ts";
 import { type Link, ServiceRefused } from "./link.ts";
 import type { Plan } from "./plan.ts";
-import { Rows, ROWS_MAX } from "./rows.ts";
+import { type Rows, ROWS_MAX } from "./rows.ts";
 import { nameOf, overflowed, qualityOfStatus } from "./status.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -113,7 +113,9 @@ export class Subscription {
     });
     rows.flush();
 
-    this.#watchdog = new Watchdog(clock, watchdog_ms, () => this.#lose("subscription_silent", `no word from the subscription for ${watchdog_ms} ms`));
+    this.#watchdog = new Watchdog(clock, watchdog_ms, () =>
+      this.#lose("subscription_silent", `no word from the subscription for ${watchdog_ms} ms`),
+    );
     for (let i = 0; i < this.#depth; i++) this.#publish();
     this.#after(Math.max(FIRST_VALUE_PUBLISHINGS * publishing_ms, FIRST_VALUE_MIN_MS), () => this.#reportSilent());
     if (this.#refused.size > 0) this.#after(RETRY_BAD_NODES_MS, () => void this.#retry());
@@ -130,7 +132,7 @@ export class Subscription {
   // --- Monitored items --------------------------------------------------------------------------
 
   async #monitor(points: readonly number[], signal?: AbortSignal): Promise<void> {
-    for (let from = 0; from < points.length; ) {
+    for (let from = 0; from < points.length;) {
       const chunk = points.slice(from, from + this.#chunk.size);
       let response: CreateMonitoredItemsResponse;
       try {
@@ -209,7 +211,10 @@ export class Subscription {
     this.#acknowledge = [];
     this.#open++;
     const request = new PublishRequest({
-      subscriptionAcknowledgements: acknowledged.map((sequenceNumber) => ({ subscriptionId: this.#id, sequenceNumber })),
+      subscriptionAcknowledgements: acknowledged.map((sequenceNumber) => ({
+        subscriptionId: this.#id,
+        sequenceNumber,
+      })),
     });
     this.#link.send(request, this.#publishTimeout_ms, (error, response) => {
       this.#open--;
@@ -266,13 +271,17 @@ export class Subscription {
     const { log, peer } = this.#settings;
     if (this.#overflows++ > 0) return;
     this.#after(RETRY_BAD_NODES_MS, () => {
-      log.warn({ device: peer.device, values: this.#overflows }, "values were lost in the server's queues: raise queue or lower publishing");
+      log.warn(
+        { device: peer.device, values: this.#overflows },
+        "values were lost in the server's queues: raise queue or lower publishing",
+      );
       this.#overflows = 0;
     });
   }
 
   #statusChanged(status: number): void {
-    if (status >= 0x8000_0000) this.#lose("subscription_terminated", `the server ended the subscription: ${nameOf(status)}`);
+    if (status >= 0x8000_0000)
+      this.#lose("subscription_terminated", `the server ended the subscription: ${nameOf(status)}`);
   }
 
   #publishFailed(error: Error): void {

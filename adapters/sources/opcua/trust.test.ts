@@ -49,7 +49,10 @@ test("a certificate of the site's own is used instead; an unreadable one is name
   const files = { certificate: join(folder, "opcua", "own.pem"), private_key: join(folder, "opcua", "own.key") };
   const own = await trust.own(files);
   assert.deepEqual(own.getCertificate(), new X509Certificate(await readFile(files.certificate)).raw);
-  await assert.rejects(trust.own({ ...files, certificate: "/nowhere.pem" }), { code: "certificate_unreadable", message: /\/nowhere\.pem/ });
+  await assert.rejects(trust.own({ ...files, certificate: "/nowhere.pem" }), {
+    code: "certificate_unreadable",
+    message: /\/nowhere\.pem/,
+  });
 });
 
 test("a server's certificate is pinned; another one is refused with the file to remove", async () => {
@@ -84,7 +87,10 @@ test("certificates out of date are refused, also pinned ones", async () => {
 test("a damaged pin is an error, not a first use", async () => {
   const { trust } = store(folder);
   await writeFile(join(folder, "opcua", "servers", "plc.example_4841.pem"), "rubbish");
-  await assert.rejects(trust.check(await certificate(-1, 10), peer), { code: "certificate_unreadable", message: /plc\.example_4841\.pem/ });
+  await assert.rejects(trust.check(await certificate(-1, 10), peer), {
+    code: "certificate_unreadable",
+    message: /plc\.example_4841\.pem/,
+  });
 });
 
 test("without a data directory everything goes into a temporary one, removed at the end", async () => {

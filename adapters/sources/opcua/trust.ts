@@ -58,10 +58,18 @@ export function createTrustStore(context: AdapterContext): TrustStore {
       const now_ms = clock.now_us() / 1000;
       const certificate = new X509Certificate(der);
       if (certificate.validToDate.getTime() <= now_ms) {
-        throw fail("certificate_expired", peer, `the server's certificate ended on ${certificate.validTo}: renew it on the server`);
+        throw fail(
+          "certificate_expired",
+          peer,
+          `the server's certificate ended on ${certificate.validTo}: renew it on the server`,
+        );
       }
       if (certificate.validFromDate.getTime() > now_ms) {
-        throw fail("certificate_not_yet_valid", peer, `the server's certificate begins on ${certificate.validFrom}: check both clocks`);
+        throw fail(
+          "certificate_not_yet_valid",
+          peer,
+          `the server's certificate begins on ${certificate.validFrom}: check both clocks`,
+        );
       }
       const file = pinFile(await inFolder(), peer.endpoint);
       const pinned = await readIfThere(file);
@@ -147,7 +155,11 @@ function pinnedDer(pem: Buffer, file: string): Buffer {
   try {
     return new X509Certificate(pem).raw;
   } catch (cause) {
-    throw new LinesideError("certificate_unreadable", `cannot read the trusted certificate ${file}: restore or remove it`, { cause });
+    throw new LinesideError(
+      "certificate_unreadable",
+      `cannot read the trusted certificate ${file}: restore or remove it`,
+      { cause },
+    );
   }
 }
 

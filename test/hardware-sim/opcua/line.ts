@@ -140,7 +140,7 @@ function countChunks(found: (type: string) => void): (bytes: Buffer) => void {
   let header = Buffer.alloc(0);
   let skip = 0;
   return (bytes) => {
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       if (skip > 0) {
         const step = Math.min(skip, bytes.length - at);
         skip -= step;

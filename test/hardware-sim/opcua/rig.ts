@@ -99,7 +99,8 @@ export class Recorder {
     const end = performance.now() + timeout_ms;
     while (!met()) {
       const left_ms = end - performance.now();
-      if (left_ms <= 0) throw new Error(`not within ${timeout_ms} ms; the last of ${this.readings.length} readings: ${this.#tail()}`);
+      if (left_ms <= 0)
+        throw new Error(`not within ${timeout_ms} ms; the last of ${this.readings.length} readings: ${this.#tail()}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left_ms);
         this.#waiting.push(() => (clearTimeout(timer), resolve()));
@@ -108,7 +109,10 @@ export class Recorder {
   }
 
   #tail(): string {
-    return this.readings.slice(-5).map((reading) => `${reading.point} ${reading.class} ${reading.reason}`).join("; ");
+    return this.readings
+      .slice(-5)
+      .map((reading) => `${reading.point} ${reading.class} ${reading.reason}`)
+      .join("; ");
   }
 
   #take(frame: Frame): void {
@@ -118,7 +122,8 @@ export class Recorder {
       const index = frame.points[row] ?? 0;
       const quality = frame.quality[row] ?? 0;
       const column = descriptor.series[index]?.value;
-      const value = column === "text" ? (frame.texts?.[row] ?? null) : column === "int" ? frame.ints[row] : frame.doubles[row];
+      const value =
+        column === "text" ? (frame.texts?.[row] ?? null) : column === "int" ? frame.ints[row] : frame.doubles[row];
       this.readings.push({
         point: points[index]?.name ?? "",
         class: classOf(quality),
@@ -144,7 +149,10 @@ export async function silentPort(): Promise<{ port: number; connections: () => n
   const sockets = new Set<import("node:net").Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
-    socket.on("error", () => undefined).on("close", () => sockets.delete(socket)).resume();
+    socket
+      .on("error", () => undefined)
+      .on("close", () => sockets.delete(socket))
+      .resume();
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();

@@ -67,7 +67,16 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
   const folder = await mkdtemp(join(tmpdir(), "lineside-sim-opcua-"));
   const statuses = new Map<string, StatusCode>();
   const missing = new Set<string>();
-  let inner = await startServer(folder, id, points, descriptor.series, statuses, options, options.extraNamespaces ?? [], 0);
+  let inner = await startServer(
+    folder,
+    id,
+    points,
+    descriptor.series,
+    statuses,
+    options,
+    options.extraNamespaces ?? [],
+    0,
+  );
   const line = await openLine(options.port, inner.port);
   const advertised = `opc.tcp://127.0.0.1:${line.port}`;
 
@@ -121,7 +130,11 @@ async function startServer(
   port: number,
 ): Promise<Inner> {
   const certificates = (name: string): OPCUACertificateManager =>
-    new OPCUACertificateManager({ rootFolder: join(folder, name), automaticallyAcceptUnknownCertificate: true, disableFileWatchers: true });
+    new OPCUACertificateManager({
+      rootFolder: join(folder, name),
+      automaticallyAcceptUnknownCertificate: true,
+      disableFileWatchers: true,
+    });
   const most = options.operations_max ?? ROWS_PER_CALL_MAX;
   const server = new OPCUAServer({
     port,
@@ -178,7 +191,9 @@ async function startServer(
             sourceTimestamp: new Date(now_us / 1000),
             sourcePicoseconds: Math.floor(now_us % 1000) * 1e6,
             serverTimestamp: new Date(now_us / 1000),
-            ...(status.value < 0x8000_0000 && { value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value: onWire(raw, point, dataType) }) }),
+            ...(status.value < 0x8000_0000 && {
+              value: new Variant({ dataType, arrayType: VariantArrayType.Scalar, value: onWire(raw, point, dataType) }),
+            }),
           });
         },
       },
