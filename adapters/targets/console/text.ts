@@ -23,13 +23,15 @@ export class TextLines {
 
   of(batch: Batch): string {
     let text = "";
-    for (const { descriptor, frame } of batch.frames) {
+    for (const { descriptor } of batch.frames) {
       this.#device_width = wider(this.#device_width, descriptor.device);
+      for (const { name } of descriptor.series) this.#point_width = wider(this.#point_width, name);
+    }
+    for (const { descriptor, frame } of batch.frames) {
       const device = descriptor.device.padEnd(this.#device_width);
       for (let row = 0; row < frame.count; row++) {
         const series = descriptor.series[frame.points[row] ?? -1];
         if (!series) continue;
-        this.#point_width = wider(this.#point_width, series.name);
         const own = frame.times_us?.[row] ?? 0;
         const time = shortTime(own > 0 ? own : frame.time_us);
         text += `${time}  ${device}  ${series.name.padEnd(this.#point_width)}  ${reading(series, frame, row)}\n`;
