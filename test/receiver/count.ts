@@ -66,6 +66,7 @@ function eachField(
     else if (wire === 5) at += 4;
     else if (wire === 2) {
       const length = varint();
+      if (at + length > to) throw new RangeError("a field ends outside its message");
       take(Math.floor(tag / 8), at, at + length);
       at += length;
     } else throw new RangeError(`wire type ${wire}`);
