@@ -5,12 +5,16 @@ import type { SerialBehaviour } from "../schema.ts";
 import { didYouMean, listed } from "../suggest.ts";
 import { type DataMap, isDataMap, keyAt, valueAt } from "../yaml.ts";
 
+type Framing = NonNullable<SerialBehaviour["framing"]>;
+
 export function checkSerial(
   points: readonly CheckedPoint<"serial">[],
   behaviour: SerialBehaviour,
   data: DataMap,
   report: Report,
 ): void {
+  const unframed = behaviour.framing === undefined ? null : framingProblem(behaviour.framing);
+  if (unframed !== null) report.fault(valueAt(data, "framing"), `framing: ${unframed}`);
   const groups = new Map<string, readonly string[]>();
   const list = data["messages"];
   (behaviour.messages ?? []).forEach((message, index) => {
@@ -24,6 +28,11 @@ export function checkSerial(
     for (const pattern of Object.keys(message.errors ?? {})) {
       const wrong = patternProblem(pattern);
       if (wrong !== null) report.fault(keyAt(errors, pattern), `errors: ${wrong}`);
+    }
+    const known = namedGroups(message.pattern);
+    for (const [, group = ""] of (message.example ?? "").matchAll(EXAMPLE_GROUP)) {
+      if (known.includes(group)) continue;
+      report.fault(valueAt(at, "example"), `example: the pattern has no group '${group}'${didYouMean(group, known)}`);
     }
   });
   for (const { point, data: fields } of points) {
@@ -42,6 +51,21 @@ export function checkSerial(
       );
     }
   }
+}
+
+/** A place for a value in an example: `{group}`, `{group:10}`. */
+const EXAMPLE_GROUP = /\{([A-Za-z_]\w*)(?::\d+)?\}/g;
+
+/** Why no frame could ever come of it; null where one can. */
+export function framingProblem({ end, length, gap, max, checksum }: Framing): string | null {
+  if (end === undefined && length === undefined && gap === undefined) {
+    return "nothing ends a frame: give end, length or gap";
+  }
+  if (length === undefined) return null;
+  const sum_bytes = checksum === undefined ? 0 : checksum.kind.startsWith("crc16") ? 2 : 1;
+  const rest = (end?.length ?? 0) + (checksum?.coding === "hex" ? 2 * sum_bytes : sum_bytes);
+  if (length <= rest) return `length ${length} leaves nothing beside the end and the checksum (${rest} bytes)`;
+  return length > max ? `length ${length} is above max ${max}` : null;
 }
 
 /** Names of the groups `(?<name>...)` of a pattern. */

@@ -46,7 +46,7 @@ const SNAKE_CASE = /^[a-z][a-z0-9_]*$/;
 /** Nothing in a test waits longer than this. */
 const PATIENCE_MS = 10_000;
 /** An abort is obeyed within this time, far below any timeout that it cuts short. */
-const ABORT_MS = 250;
+const ABORT_MS = 500;
 
 export function sourceSuite<P extends Point, Options>(name: string, rig: SourceRig<P, Options>): void {
   describe(`source contract: ${name}`, { timeout: 60_000 }, () => {
@@ -379,7 +379,7 @@ async function spoiledRound(rig: Bounds, stand: Stand<Point, unknown>, mark = ma
   const lastReadings = () => new Map(recorder.readings.slice(mark.readings).map((reading) => [reading.point, reading]));
   const spoiled = (error: LinesideError | null): Spoiled => {
     const took_ms = realClock.monotonic_ms() - start_ms;
-    const bound_ms = rig.silence_ms * 1.5 + 250;
+    const bound_ms = rig.silence_ms * 1.5 + 500;
     assert.ok(took_ms <= bound_ms, `noticed after ${took_ms.toFixed(0)} ms, expected within ${bound_ms} ms`);
     return { readings: [...lastReadings().values()].filter(({ quality }) => quality === "bad"), error };
   };

@@ -6,7 +6,7 @@ import { simulateSerial } from "#test/hardware-sim/serial/simulate.ts";
 import type { SerialPoint } from "#profiles/schema.ts";
 import { createSource } from "./source.ts";
 
-const TIMEOUT_MS = 60;
+const TIMEOUT_MS = 120;
 
 /** A scale that is asked for its weight, and for who it is. */
 const asked = {

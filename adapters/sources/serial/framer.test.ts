@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { framingProblem } from "#profiles/checks/serial.ts";
 import fc from "fast-check";
 import { checksumOf } from "./checksum.ts";
-import { createFramer, type Framing, framingProblem } from "./framer.ts";
+import { createFramer, type Framing } from "./framer.ts";
 
 const framingOf = (given: Partial<Framing>): Framing => ({ max: 1024, ...given });
 const checksum = (given: Partial<NonNullable<Framing["checksum"]>>): NonNullable<Framing["checksum"]> => ({

@@ -40,17 +40,6 @@ type Step =
   | { readonly kind: "skip"; readonly bytes: number; readonly why: "noise" | "checksum" | "oversize" }
   | null;
 
-/** Why no frame could ever come of it; null where one can. */
-export function framingProblem({ end, length, gap, max, checksum }: Framing): string | null {
-  if (end === undefined && length === undefined && gap === undefined) {
-    return "nothing ends a frame: give end, length or gap";
-  }
-  if (length === undefined) return null;
-  const rest = (end?.length ?? 0) + (checksum === undefined ? 0 : checksumLength(checksum));
-  if (length <= rest) return `length ${length} leaves nothing beside the end and the checksum (${rest} bytes)`;
-  return length > max ? `length ${length} is above max ${max}` : null;
-}
-
 /** `take` is called once a frame, in order, before push returns. */
 export function createFramer(framing: Framing, take: (body: Buffer) => void): Framer {
   const counts: FramerCounts = { frames: 0, checksum_errors: 0, oversize: 0, skipped_bytes: 0 };

@@ -5,13 +5,13 @@
  *   messages ─┬─ with a request: a poll group each
  *             └─ without: pushed
  */
-import { namedGroups, patternProblem } from "#profiles/checks/serial.ts";
+import { framingProblem, namedGroups, patternProblem } from "#profiles/checks/serial.ts";
 import type { SerialMessage, SerialPoint } from "#profiles/schema.ts";
 import { type Device, LinesideError, type PollGroup } from "../../contract.ts";
 import { createFrame, type Frame, resetFrame } from "../../frame.ts";
 import { bad, type Quality } from "../../quality.ts";
 import { compileWriter, type Writer } from "./decode.ts";
-import { type Framing, framingProblem } from "./framer.ts";
+import type { Framing } from "./framer.ts";
 import type { SerialOptions } from "./options.ts";
 
 export interface Message {
