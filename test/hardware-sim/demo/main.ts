@@ -72,8 +72,10 @@ async function demo(options: Options): Promise<void> {
   const screen = new Screen(agent, site, receiver, child, stop);
   await screen.run(options.json === true ? "none" : live ? "live" : "lines");
   if (receiver.isOut()) await receiver.setOutage(false);
+  // Devices are gone from the status once they are stopped; the counts go on until the last acknowledgement.
+  const { devices } = agent.status();
   await agent.stop();
-  const summary = summaryOf(agent.status(), receiver);
+  const summary = summaryOf({ ...agent.status(), devices }, receiver);
   await receiver.stop();
   child.send("quit", () => undefined);
   child.disconnect();
@@ -126,17 +128,19 @@ function summaryOf(status: AgentStatus, receiver: Receiver) {
   if (target === undefined) throw new Error("the demo has a target");
   const { read, delivered, queued, dropped } = target;
   const { modbus = 0, opcua = 0, serial = 0, agent = 0 } = status.sources;
-  const { points, logs, gaps, series } = receiver.totals();
+  const { points, logs, series } = receiver.totals();
   return {
     read,
     delivered,
     queued,
     dropped,
     sources: { modbus, opcua, serial, agent },
-    received: { points, logs, gaps, series },
+    received: { points, logs, gaps: gapsIn(receiver), series },
     devices: Object.fromEntries(status.devices.map(({ id, state, bad }) => [id, { state, bad }])),
   };
 }
+
+const gapsIn = (receiver: Receiver): number => receiver.logs().filter(({ name }) => name === "lineside.gap").length;
 
 /** The live view and the keys that a person tries. */
 class Screen {
@@ -152,6 +156,7 @@ class Screen {
   #rates = new Map<string, number>();
   #rate = 0;
   #delivery_rate = 0;
+  #cpu_share = 0;
 
   constructor(agent: Agent, site: Site, receiver: Receiver, plant: ChildProcess, stop: AbortController) {
     this.#agent = agent;
@@ -239,7 +244,7 @@ class Screen {
       this.#before = { status };
     }
     const selected = this.#ids[this.#selected] ?? "";
-    const { points, logs, gaps } = this.#receiver.totals();
+    const { points, logs } = this.#receiver.totals();
     return {
       status,
       rates: this.#rates,
@@ -249,7 +254,8 @@ class Screen {
       readings: this.#agent.readings(selected)?.readings ?? [],
       out_since_us: this.#out_since_us,
       unplugged: this.#unplugged,
-      received: { points, logs, gaps },
+      cpu_share: this.#cpu_share,
+      received: { points, logs, gaps: gapsIn(this.#receiver) },
     };
   }
 
@@ -260,6 +266,7 @@ class Screen {
     this.#rate = [...this.#rates.values()].reduce((sum, rate) => sum + rate, 0);
     const delivered = (one: AgentStatus): number => one.targets.reduce((sum, target) => sum + target.delivered, 0);
     this.#delivery_rate = (delivered(status) - delivered(before)) / seconds;
+    this.#cpu_share = (status.process.cpu_s - before.process.cpu_s) / seconds;
   }
 }
 

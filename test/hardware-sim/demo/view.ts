@@ -8,6 +8,8 @@ export interface Model {
   /** Readings a second of each device, and in all. */
   readonly rates: ReadonlyMap<string, number>;
   readonly rate: number;
+  /** Of one core: the agent, the receiver and this view. */
+  readonly cpu_share: number;
   /** Readings delivered a second. */
   readonly delivery_rate: number;
   readonly selected: string;
@@ -39,11 +41,11 @@ export function render(model: Model, size: { columns: number; rows: number }, co
   return [...body, "", paint.dim(keys)].map((line) => clip(line, size.columns)).join("\n");
 }
 
-function header({ status, rate }: Model, paint: Paint): string[] {
+function header({ status, rate, cpu_share }: Model, paint: Paint): string[] {
   const { process: own } = status;
   const up = duration(own.uptime_s);
   const title = `${paint.bold(`Lineside ${status.version}`)}  ${status.gateway}, up ${up}`;
-  const load = `${rate.toFixed(0)} readings/s  ${((own.cpu_s / Math.max(own.uptime_s, 1)) * 100).toFixed(1)} % CPU  ${bytesText(own.rss_bytes)} RSS`;
+  const load = `${rate.toFixed(0)} readings/s  ${(cpu_share * 100).toFixed(1)} % CPU  ${bytesText(own.rss_bytes)} RSS`;
   return [`${title}   ${paint.dim(load)}`];
 }
 
