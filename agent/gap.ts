@@ -1,5 +1,6 @@
 /** Events that the agent itself reports: what is missing from the data, and why; devices that come and go. */
 import type { Descriptor, Event } from "#adapters/contract.ts";
+import { isoTime } from "#adapters/lines.ts";
 
 /** Names listed in one event; beyond them only their number is told. */
 const NAMES_MAX = 64;
@@ -81,13 +82,6 @@ export function deviceEvent(
     attributes: { "device.id": descriptor.device, ...(reason === "" ? {} : { "device.reason": reason }) },
     descriptor,
   };
-}
-
-/** RFC 3339 in UTC with microseconds. */
-export function isoTime(time_us: number): string {
-  const ms = Math.floor(time_us / 1000);
-  const micros = String(time_us - ms * 1000).padStart(3, "0");
-  return new Date(ms).toISOString().replace("Z", `${micros}Z`);
 }
 
 /** The inverse of isoTime. */

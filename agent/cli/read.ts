@@ -1,10 +1,10 @@
 /** `lineside read`: one round of real reads, as a table or JSON. No journal, no target. */
 import { type AdapterContext, LinesideError, type Session, type Source } from "#adapters/contract.ts";
+import { isoTime } from "#adapters/lines.ts";
 import { sources } from "#adapters/registry.ts";
 import { createLog } from "../log.ts";
 import { toJson } from "../http.ts";
 import { systemClock as clock } from "../clock.ts";
-import { isoTime } from "../gap.ts";
 import { Latest, type Reading } from "../process/latest.ts";
 import type { Site, SiteDevice, SourceName } from "../site/contract.ts";
 import { EXIT } from "./exit.ts";
