@@ -62,7 +62,9 @@ async function plant() {
 /** Merge keys are not part of YAML 1.2: the second device is written out. */
 function expanded(text: string): string {
   const points = text.slice(text.indexOf("    every:"), text.indexOf("  - { <<"));
-  return text.replace("  - &meter\n    id", "  - id").replace(/ {2}- \{ <<: \*meter, id: two, (.*) \}\n/, `  - id: two\n    $1\n${points}`);
+  return text
+    .replace("  - &meter\n    id", "  - id")
+    .replace(/ {2}- \{ <<: \*meter, id: two, (.*) \}\n/, `  - id: two\n    $1\n${points}`);
 }
 
 async function until(what: string, holds: () => boolean): Promise<void> {
@@ -109,7 +111,11 @@ describe("the agent", () => {
     await until("values again", () => (second.status().devices[0]?.readings ?? 0) > 4);
     await second.stop();
     const target = second.status().targets[0];
-    assert.equal(target?.read, (ended.targets[0]?.read ?? 0) + (second.status().sources["modbus"] ?? 0), "counts go on");
+    assert.equal(
+      target?.read,
+      (ended.targets[0]?.read ?? 0) + (second.status().sources["modbus"] ?? 0),
+      "counts go on",
+    );
     const gaps = receiver.logs().filter(({ name }) => name === "lineside.gap");
     const stopped = gaps.filter(({ attributes }) => attributes["gap.reason"] === "agent_stopped");
     assert.deepEqual(new Set(stopped.map(({ attributes }) => attributes["gap.device"])), new Set(["one", "two"]));
@@ -126,7 +132,10 @@ describe("the agent", () => {
     await simulated.device("one")?.cut();
     await until("one is down", () => agent.status().devices[0]?.state === "down");
     const earlier = agent.status().devices[1];
-    await until("its neighbour goes on", () => (agent.status().devices[1]?.readings ?? 0) > (earlier?.readings ?? 0) + 20);
+    await until(
+      "its neighbour goes on",
+      () => (agent.status().devices[1]?.readings ?? 0) > (earlier?.readings ?? 0) + 20,
+    );
     assert.equal(agent.status().devices[1]?.bad, 0);
     await simulated.device("one")?.restore();
     await until("one is back", () => agent.status().devices[0]?.state === "up");

@@ -90,7 +90,10 @@ export class Agent {
       checkpoint: () => state?.encode() ?? null,
       onFault: (fault) => log.warn({ code: fault.code, err: fault.cause }, `journal: ${fault.message}`),
       onLoss: async (loss) => {
-        log.warn({ target: loss.target, readings: loss.weight }, `${loss.target} loses ${loss.weight} readings: ${loss.reason}`);
+        log.warn(
+          { target: loss.target, readings: loss.weight },
+          `${loss.target} loses ${loss.weight} readings: ${loss.reason}`,
+        );
         return descriptors === null ? null : await lossEntry(loss, descriptors, gateway, clock, new BatchWriter());
       },
     });
@@ -192,7 +195,10 @@ export class Agent {
     return summary;
   }
 
-  async #applyTargets(site: Site, summary: { started: string[]; stopped: string[]; replaced: string[] }): Promise<void> {
+  async #applyTargets(
+    site: Site,
+    summary: { started: string[]; stopped: string[]; replaced: string[] },
+  ): Promise<void> {
     const wanted = new Map(site.targets.map((target) => [target.name, target]));
     for (const [name, { target, forwarder }] of [...this.#targets]) {
       const next = wanted.get(name);
@@ -248,7 +254,12 @@ export class Agent {
       targets: [...this.#targets.values()].map(({ target, forwarder, stats }) => {
         const { target: name, ...state } = forwarder.status();
         const { committed, delivered, queued, dropped } = stats();
-        const counts = { read: committed + waiting + untold, delivered, queued: queued + waiting, dropped: dropped + untold };
+        const counts = {
+          read: committed + waiting + untold,
+          delivered,
+          queued: queued + waiting,
+          dropped: dropped + untold,
+        };
         const imbalance = counts.read - counts.delivered - counts.queued - counts.dropped;
         return { name, type: target.type, ...state, ...counts, imbalance };
       }),
@@ -363,8 +374,19 @@ export class Agent {
     for (const { id, descriptor, points } of devices) {
       const from_us = this.#state.devices.get(id)?.last_us ?? 0;
       if (from_us === 0) continue;
-      const readings = points.reduce((sum, point) => sum + Math.max(0, Math.floor((now_us - from_us) / (point.every * 1000))), 0);
-      const gap = { descriptor, points: [], from_us, to_us: now_us, reason: "agent_stopped", readings, estimated: true };
+      const readings = points.reduce(
+        (sum, point) => sum + Math.max(0, Math.floor((now_us - from_us) / (point.every * 1000))),
+        0,
+      );
+      const gap = {
+        descriptor,
+        points: [],
+        from_us,
+        to_us: now_us,
+        reason: "agent_stopped",
+        readings,
+        estimated: true,
+      };
       this.#event(gapEvent(gap, now_us));
     }
   }

@@ -25,7 +25,13 @@ const series = [0, 1].map((index) => ({
   monotonic: index === 1,
   attributes: {},
 }));
-const descriptor: Descriptor = { device: "d", source: "modbus", resource: {}, scope: { name: "t", version: "1" }, series };
+const descriptor: Descriptor = {
+  device: "d",
+  source: "modbus",
+  resource: {},
+  scope: { name: "t", version: "1" },
+  series,
+};
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 let dir = "";
@@ -40,7 +46,9 @@ async function open(clock: VirtualClock, limit_bytes = 64 * 1024 * 1024) {
     dir,
     limit_bytes,
     onLoss: async (loss) =>
-      holder.descriptors === null ? null : await lossEntry(loss, holder.descriptors, descriptor, clock, new BatchWriter()),
+      holder.descriptors === null
+        ? null
+        : await lossEntry(loss, holder.descriptors, descriptor, clock, new BatchWriter()),
   });
   const descriptors = new Descriptors(journal);
   holder.descriptors = descriptors;
@@ -115,7 +123,16 @@ describe("collecting", () => {
     };
     const cursor = await journal.cursor("otlp", { from: "start" });
     const event = (one: Parameters<Collector["event"]>[0]): void => collector.event(one);
-    const forwarder = new Forwarder({ name: "otlp", target, cursor, descriptors, clock, log, event, gateway: descriptor });
+    const forwarder = new Forwarder({
+      name: "otlp",
+      target,
+      cursor,
+      descriptors,
+      clock,
+      log,
+      event,
+      gateway: descriptor,
+    });
     forwarder.start();
     for (let index = 1; index <= 100; index++) {
       push(collector, clock, index);
@@ -136,9 +153,16 @@ describe("collecting", () => {
     assert.equal(dropped, collector.lost);
     assert.equal(delivered, 202 - collector.lost);
     const gaps = batches.flatMap(({ events }) => events).filter(({ name }) => name === "lineside.gap");
-    assert.equal(gaps.reduce((sum, gap) => sum + Number(gap.attributes["gap.readings"]), 0), collector.lost);
+    assert.equal(
+      gaps.reduce((sum, gap) => sum + Number(gap.attributes["gap.readings"]), 0),
+      collector.lost,
+    );
     const seen = batches.flatMap(({ frames }) => frames.map(({ frame }) => frame.doubles[0] ?? 0));
-    assert.deepEqual(seen, [...seen].sort((a, b) => a - b), "in order");
+    assert.deepEqual(
+      seen,
+      [...seen].sort((a, b) => a - b),
+      "in order",
+    );
     assert.equal(seen.at(-1), 101);
     await forwarder.stop(0);
     await journal.close();

@@ -97,7 +97,10 @@ export class Collector {
     await this.#loop;
     await this.commit();
     if (this.waiting > 0) {
-      this.#options.log.error({ readings: this.waiting }, `${this.waiting} readings could not be written to the journal`);
+      this.#options.log.error(
+        { readings: this.waiting },
+        `${this.waiting} readings could not be written to the journal`,
+      );
     }
   }
 
@@ -180,7 +183,10 @@ export class Collector {
       this.#sealedBytes -= oldest.payload.length;
       const { frames, events } = decodePayload(oldest.payload, descriptors.get);
       this.#given.add(frames);
-      this.#given.addGaps(events.filter((event) => event.target === undefined), "");
+      this.#given.addGaps(
+        events.filter((event) => event.target === undefined),
+        "",
+      );
       this.#givenUp += oldest.weight;
       this.waiting -= this.#fresh(oldest);
       this.lost += this.#fresh(oldest);

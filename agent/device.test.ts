@@ -1,4 +1,12 @@
-import { type Attributes, type Descriptor, type Event, LinesideError, type Session, type SessionContext, type Source } from "#adapters/contract.ts";
+import {
+  type Attributes,
+  type Descriptor,
+  type Event,
+  LinesideError,
+  type Session,
+  type SessionContext,
+  type Source,
+} from "#adapters/contract.ts";
 import { createFrame } from "#adapters/frame.ts";
 import { isBad, reasonOf } from "#adapters/quality.ts";
 import { VirtualClock } from "#test/virtual-clock.ts";
@@ -19,7 +27,13 @@ const series = ["a", "b", "c"].map((name) => ({
   monotonic: false,
   attributes: {},
 }));
-const descriptor: Descriptor = { device: "d", source: "modbus", resource: {}, scope: { name: "t", version: "1" }, series };
+const descriptor: Descriptor = {
+  device: "d",
+  source: "modbus",
+  resource: {},
+  scope: { name: "t", version: "1" },
+  series,
+};
 
 /** A device whose link and polls do as the test says. */
 function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] = []) {
@@ -66,12 +80,20 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
     push: (_, frame) => {
       for (let row = 0; row < frame.count; row++) {
         const q = frame.quality[row] ?? 0;
-        readings.push(`${clock.monotonic_ms()} ${series[frame.points[row] ?? 0]?.name} ${isBad(q) ? reasonOf(q) : "good"}`);
+        readings.push(
+          `${clock.monotonic_ms()} ${series[frame.points[row] ?? 0]?.name} ${isBad(q) ? reasonOf(q) : "good"}`,
+        );
       }
     },
     counterChanged: quiet,
   });
-  const context = { clock, log, schedule: new Schedule(clock), pipeline, event: (event: Event) => void events.push(event) };
+  const context = {
+    clock,
+    log,
+    schedule: new Schedule(clock),
+    pipeline,
+    event: (event: Event) => void events.push(event),
+  };
   const runner = new DeviceRunner(device, source, context);
   return { clock, runner, link, readings, events, pipeline };
 }
@@ -114,7 +136,10 @@ describe("a device", () => {
     link.refuse = new LinesideError("connect_refused", "nobody listens at 10.0.0.1:502");
     runner.start();
     await clock.advance(3500);
-    assert.deepEqual(readings, [1000, 2000, 3000].flatMap((ms) => [`${ms} a connect_refused`, `${ms} b connect_refused`]));
+    assert.deepEqual(
+      readings,
+      [1000, 2000, 3000].flatMap((ms) => [`${ms} a connect_refused`, `${ms} b connect_refused`]),
+    );
     assert.equal(runner.status().state, "down");
     link.refuse = null;
     await clock.advance(2000);

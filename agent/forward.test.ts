@@ -18,7 +18,13 @@ const series = [0, 1, 2, 3].map((index) => ({
   monotonic: false,
   attributes: {},
 }));
-const descriptor: Descriptor = { device: "d", source: "modbus", resource: {}, scope: { name: "t", version: "1" }, series };
+const descriptor: Descriptor = {
+  device: "d",
+  source: "modbus",
+  resource: {},
+  scope: { name: "t", version: "1" },
+  series,
+};
 
 /** A log in memory with one cursor, and a target that answers as the test says. */
 function rig() {
@@ -66,7 +72,16 @@ function rig() {
   };
   const events: Event[] = [];
   const event = (one: Event): void => void events.push(one);
-  const forwarder = new Forwarder({ name: "otlp", target, cursor, descriptors, clock, log, event, gateway: descriptor });
+  const forwarder = new Forwarder({
+    name: "otlp",
+    target,
+    cursor,
+    descriptors,
+    clock,
+    log,
+    event,
+    gateway: descriptor,
+  });
   const append = (values: number[], more: (writer: BatchWriter) => void = () => undefined): void => {
     const writer = new BatchWriter();
     const frame = createFrame(Uint32Array.from(values, (_, row) => row));
@@ -77,7 +92,8 @@ function rig() {
     records.push({ seq: records.length + 1, ...writer.finish() });
     wake();
   };
-  const valuesOf = (batch: Batch | undefined): number[] => batch?.frames.flatMap(({ frame }) => [...frame.doubles.subarray(0, frame.count)]) ?? [];
+  const valuesOf = (batch: Batch | undefined): number[] =>
+    batch?.frames.flatMap(({ frame }) => [...frame.doubles.subarray(0, frame.count)]) ?? [];
   return { clock, forwarder, append, answers, batches, times, advanced, events, valuesOf, descriptors };
 }
 
@@ -90,8 +106,14 @@ describe("forwarding", () => {
     await clock.advance(10);
     append([4, 5]);
     await clock.advance(10);
-    assert.deepEqual(batches.map(valuesOf), [[1, 2, 3], [4, 5]]);
-    assert.deepEqual(advanced, [[2, 3, 0], [3, 2, 0]]);
+    assert.deepEqual(batches.map(valuesOf), [
+      [1, 2, 3],
+      [4, 5],
+    ]);
+    assert.deepEqual(advanced, [
+      [2, 3, 0],
+      [3, 2, 0],
+    ]);
     await forwarder.stop(0);
   });
 
@@ -167,7 +189,10 @@ describe("forwarding", () => {
     });
     forwarder.start();
     await clock.advance(10);
-    assert.deepEqual(batches[0]?.events.map(({ name }) => name), ["mine", "all"]);
+    assert.deepEqual(
+      batches[0]?.events.map(({ name }) => name),
+      ["mine", "all"],
+    );
     await forwarder.stop(0);
   });
 });

@@ -199,7 +199,8 @@ export class Forwarder {
         log.warn({ target: name }, `${name} does not take data, it is kept: ${outcome.reason}`);
       }
       this.#enter("retrying", outcome.reason);
-      const backoff_ms = Math.min(RETRY_MS_FIRST * 2 ** Math.min(attempt, 20), RETRY_MS_MAX) * (0.7 + 0.3 * Math.random());
+      const backoff_ms =
+        Math.min(RETRY_MS_FIRST * 2 ** Math.min(attempt, 20), RETRY_MS_MAX) * (0.7 + 0.3 * Math.random());
       const wait_ms = outcome.wait_ms === undefined ? backoff_ms : Math.min(outcome.wait_ms, RETRY_MS_MAX_ASKED);
       await clock.sleep(wait_ms, signal);
     }
@@ -253,5 +254,9 @@ export class Forwarder {
 function halve(batch: Batch, readings_max: number): Batch[] {
   if (batch.readings > 0) return split(batch.frames, batch.events, readings_max);
   const middle = Math.ceil(batch.events.length / 2);
-  return [batch.events.slice(0, middle), batch.events.slice(middle)].map((events) => ({ frames: [], events, readings: 0 }));
+  return [batch.events.slice(0, middle), batch.events.slice(middle)].map((events) => ({
+    frames: [],
+    events,
+    readings: 0,
+  }));
 }

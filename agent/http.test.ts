@@ -23,7 +23,10 @@ test("status, metrics, health and readiness over HTTP; a taken port is a clear e
   assert.equal((await get("/status/nothing"))[0], 404);
   assert.equal((await get("/healthz", "POST"))[0], 405);
   const port = Number(new URL(server.url).port);
-  await assert.rejects(serveHttp({ host: "127.0.0.1", port }, view, log), { code: "http_port", message: /another program/ });
+  await assert.rejects(serveHttp({ host: "127.0.0.1", port }, view, log), {
+    code: "http_port",
+    message: /another program/,
+  });
   await server.close();
 });
 

@@ -16,7 +16,13 @@ export function createLog(options: LogOptions): Logger {
   // No pino.transport: it needs worker threads and does not survive bundling.
   const sink: DestinationStream =
     options.format === "pretty"
-      ? pretty({ destination: destination as never, colorize: false, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l", singleLine: true })
+      ? pretty({
+          destination: destination as never,
+          colorize: false,
+          ignore: "pid,hostname",
+          translateTime: "SYS:HH:MM:ss.l",
+          singleLine: true,
+        })
       : destination;
   const redact = options.redact;
   const stream: DestinationStream = redact === undefined ? sink : { write: (line) => sink.write(redact(line)) };

@@ -70,7 +70,12 @@ export async function runAgent(options: RunOptions): Promise<number> {
   return 0;
 }
 
-async function startOrSay(options: { site: Site; data_dir: string; clock: typeof systemClock; log: Logger }): Promise<Agent | null> {
+async function startOrSay(options: {
+  site: Site;
+  data_dir: string;
+  clock: typeof systemClock;
+  log: Logger;
+}): Promise<Agent | null> {
   try {
     return await Agent.start(options);
   } catch (error) {
@@ -96,7 +101,10 @@ async function reloadSite(agent: Agent, load: RunOptions["load"], log: Logger, w
     const { started, stopped, replaced } = await agent.apply(loaded.site);
     log.info({ why, started, stopped, replaced }, "the site file was taken");
   } catch (error) {
-    log.error({ why, err: error }, `the site file was taken in part: ${error instanceof Error ? error.message : String(error)}`);
+    log.error(
+      { why, err: error },
+      `the site file was taken in part: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   return loaded;
 }

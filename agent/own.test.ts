@@ -26,14 +26,25 @@ const status: AgentStatus = {
     },
   ],
   targets: [],
-  journal: { bytes_on_disk: 10, limit_bytes: 20, segments: 1, commits: 2, commit_bytes: 3, write_errors: 0, waiting: 0 },
+  journal: {
+    bytes_on_disk: 10,
+    limit_bytes: 20,
+    segments: 1,
+    commits: 2,
+    commit_bytes: 3,
+    write_errors: 0,
+    waiting: 0,
+  },
   process: { pid: 1, cpu_s: 0.5, rss_bytes: 100, uptime_s: 9, loop_delay_p99_s: 0.001 },
 };
 
 describe("own figures", () => {
   test("as Prometheus text: one HELP and TYPE a metric, units and _total in names, labels escaped", () => {
     const text = prometheusText(figuresOf(status));
-    assert.match(text, /# TYPE lineside_device_readings_bad_total counter\nlineside_device_readings_bad_total\{lineside_device="a \\"b\\"",source="modbus"\} 3\n/);
+    assert.match(
+      text,
+      /# TYPE lineside_device_readings_bad_total counter\nlineside_device_readings_bad_total\{lineside_device="a \\"b\\"",source="modbus"\} 3\n/,
+    );
     assert.match(text, /lineside_device_poll_duration_seconds\{[^}]*\} 0.0015\n/);
     assert.match(text, /lineside_journal_size_bytes 10\n/);
     assert.match(text, /process_cpu_time_seconds_total 0.5\n/);
@@ -42,7 +53,13 @@ describe("own figures", () => {
   });
 
   test("as frames whose descriptor changes only when the list of figures does", () => {
-    const gateway: Descriptor = { device: "gw", source: "agent", resource: {}, scope: { name: "lineside", version: "1" }, series: [] };
+    const gateway: Descriptor = {
+      device: "gw",
+      source: "agent",
+      resource: {},
+      scope: { name: "lineside", version: "1" },
+      series: [],
+    };
     const own = new OwnFrames(gateway, 1000);
     const first = own.take(figuresOf(status), 2000);
     const { descriptor } = first;

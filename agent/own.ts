@@ -37,17 +37,52 @@ export function figuresOf(status: AgentStatus): Figure[] {
     add("lineside.device.readings", "counter", "{reading}", "Readings of the device.", device.readings, of);
     add("lineside.device.readings.bad", "counter", "{reading}", "Readings without a value.", device.bad, of);
     add("lineside.device.connects", "counter", "{connect}", "Times the link came up.", device.connects, of);
-    add("lineside.device.overruns", "counter", "{poll}", "Polls skipped because one was under way.", device.overruns, of);
+    add(
+      "lineside.device.overruns",
+      "counter",
+      "{poll}",
+      "Polls skipped because one was under way.",
+      device.overruns,
+      of,
+    );
     add("lineside.device.poll.duration", "gauge", "s", "Time the last poll took.", device.poll_ms / 1000, of);
   }
   for (const target of targets) {
     const of = { "lineside.target": target.name };
     add("lineside.target.readings.read", "counter", "{reading}", "Readings meant for the target.", target.read, of);
-    add("lineside.target.readings.delivered", "counter", "{reading}", "Readings the target took.", target.delivered, of);
+    add(
+      "lineside.target.readings.delivered",
+      "counter",
+      "{reading}",
+      "Readings the target took.",
+      target.delivered,
+      of,
+    );
     add("lineside.target.readings.queued", "gauge", "{reading}", "Readings waiting for the target.", target.queued, of);
-    add("lineside.target.readings.dropped", "counter", "{reading}", "Readings the target will never get.", target.dropped, of);
-    add("lineside.target.imbalance", "gauge", "{reading}", "read - delivered - queued - dropped; always 0.", target.imbalance, of);
-    add("lineside.target.retries", "counter", "{request}", "Deliveries that had to be tried again.", target.retries, of);
+    add(
+      "lineside.target.readings.dropped",
+      "counter",
+      "{reading}",
+      "Readings the target will never get.",
+      target.dropped,
+      of,
+    );
+    add(
+      "lineside.target.imbalance",
+      "gauge",
+      "{reading}",
+      "read - delivered - queued - dropped; always 0.",
+      target.imbalance,
+      of,
+    );
+    add(
+      "lineside.target.retries",
+      "counter",
+      "{request}",
+      "Deliveries that had to be tried again.",
+      target.retries,
+      of,
+    );
     add("lineside.target.deliver.duration", "gauge", "s", "Time the last delivery took.", target.deliver_ms / 1000, of);
   }
   add("lineside.journal.size", "gauge", "By", "Bytes of the journal on disk.", journal.bytes_on_disk);
@@ -121,7 +156,9 @@ export function prometheusText(figures: readonly Figure[]): string {
       lines.push(`# HELP ${name} ${figure.description}`, `# TYPE ${name} ${figure.kind}`);
       current = name;
     }
-    const labels = Object.entries(figure.attributes).map(([key, value]) => `${key.replace(/\W/g, "_")}="${escape(String(value))}"`);
+    const labels = Object.entries(figure.attributes).map(
+      ([key, value]) => `${key.replace(/\W/g, "_")}="${escape(String(value))}"`,
+    );
     lines.push(`${name}${labels.length > 0 ? `{${labels.join(",")}}` : ""} ${figure.value}`);
   }
   return `${lines.join("\n")}\n`;

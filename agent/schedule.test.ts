@@ -26,7 +26,10 @@ describe("schedule", () => {
       schedule.add(1000, () => counts.set(clock.monotonic_ms(), (counts.get(clock.monotonic_ms()) ?? 0) + 1));
     }
     await clock.advance(1000);
-    assert.equal([...counts.values()].reduce((sum, count) => sum + count), 1000);
+    assert.equal(
+      [...counts.values()].reduce((sum, count) => sum + count),
+      1000,
+    );
     assert.ok(Math.max(...counts.values()) <= 128);
     assert.equal(counts.size, 8);
   });

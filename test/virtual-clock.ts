@@ -59,7 +59,9 @@ export class VirtualClock implements Clock {
     const until_ms = this.#now_ms + by_ms;
     await settle();
     for (;;) {
-      const next = this.#timers.filter(({ at_ms }) => at_ms <= until_ms).sort((a, b) => a.at_ms - b.at_ms || a.order - b.order)[0];
+      const next = this.#timers
+        .filter(({ at_ms }) => at_ms <= until_ms)
+        .sort((a, b) => a.at_ms - b.at_ms || a.order - b.order)[0];
       if (next === undefined) break;
       this.#timers = this.#timers.filter((timer) => timer !== next);
       this.#now_ms = Math.max(this.#now_ms, next.at_ms);

@@ -15,7 +15,7 @@ export function split(frames: readonly DeviceFrame[], events: readonly Event[], 
     readings = 0;
   };
   for (const { descriptor, frame } of frames) {
-    for (let from = 0; from < frame.count; ) {
+    for (let from = 0; from < frame.count;) {
       if (readings === readings_max) close([]);
       const rows = Math.min(frame.count - from, readings_max - readings);
       part.push({ descriptor, frame: rows === frame.count ? frame : slice(frame, from, rows) });

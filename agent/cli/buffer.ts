@@ -41,7 +41,9 @@ async function status(dir: string, json: boolean): Promise<number> {
     return EXIT.done;
   }
   const { bytes_on_disk, segments, quarantined, head_weight, cursors } = found;
-  process.stdout.write(`${dir}: ${bytesText(bytes_on_disk)} in ${segments.length} segments, ${head_weight} readings ever written\n`);
+  process.stdout.write(
+    `${dir}: ${bytesText(bytes_on_disk)} in ${segments.length} segments, ${head_weight} readings ever written\n`,
+  );
   for (const name of quarantined) process.stdout.write(`put aside, unreadable: ${name}\n`);
   process.stdout.write(cursors.length === 0 ? "no target has read from it\n" : `\n${table(CURSORS, cursors)}`);
   return EXIT.done;
@@ -59,7 +61,9 @@ async function verifyAll(dir: string, json: boolean): Promise<number> {
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else {
     const { records, weight, faults } = result;
-    process.stdout.write(`${records} records, ${weight} readings: ${faults.length === 0 ? "all sound" : `${faults.length} faults`}\n`);
+    process.stdout.write(
+      `${records} records, ${weight} readings: ${faults.length === 0 ? "all sound" : `${faults.length} faults`}\n`,
+    );
     if (faults.length > 0) process.stdout.write(`\n${table(FAULTS, faults)}`);
   }
   return result.faults.length === 0 ? EXIT.done : EXIT.input;

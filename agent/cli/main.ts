@@ -4,11 +4,16 @@ import { VERSION } from "../version.ts";
 import { EXIT } from "./exit.ts";
 
 const program = new Command("lineside")
-  .description("Edge telemetry agent: reads Modbus, OPC UA and serial devices and forwards what they say, losing nothing silently.")
+  .description(
+    "Edge telemetry agent: reads Modbus, OPC UA and serial devices and forwards what they say, losing nothing silently.",
+  )
   .version(VERSION)
   .showHelpAfterError("(--help tells what there is)")
   .exitOverride()
-  .addHelpText("after", "\nExit codes: 0 done, 1 the input is at fault, 2 the command line is, 3 the device or network is.");
+  .addHelpText(
+    "after",
+    "\nExit codes: 0 done, 1 the input is at fault, 2 the command line is, 3 the device or network is.",
+  );
 
 /** Runs a command and leaves with its code, once its output is through. */
 function leave(action: () => Promise<number>): Promise<void> {

@@ -54,7 +54,11 @@ export async function readCommand(site: Site, options: { device?: string; json?:
     : EXIT.done;
 }
 
-async function readDevice(device: SiteDevice, source: Source<never, never>, context: AdapterContext): Promise<DeviceResult> {
+async function readDevice(
+  device: SiteDevice,
+  source: Source<never, never>,
+  context: AdapterContext,
+): Promise<DeviceResult> {
   const latest = new Latest(device.points.length);
   const lost = Promise.withResolvers<never>();
   // Observed by the race below; without one it must not count as unhandled.
@@ -77,7 +81,8 @@ async function readDevice(device: SiteDevice, source: Source<never, never>, cont
     connected_ms = clock.monotonic_ms();
     await Promise.race([readAll(session, device, latest), lost.promise]);
   } catch (error) {
-    failure = error instanceof LinesideError ? error : new LinesideError("link_failed", String(error), { cause: error });
+    failure =
+      error instanceof LinesideError ? error : new LinesideError("link_failed", String(error), { cause: error });
   }
   const ended_ms = clock.monotonic_ms();
   await session?.close();

@@ -31,7 +31,13 @@ export function valueText(value: number | bigint | string | null): string {
 }
 
 /** A state's name beside its code. */
-export function readingText({ value, label }: { readonly value: number | bigint | string | null; readonly label: string }): string {
+export function readingText({
+  value,
+  label,
+}: {
+  readonly value: number | bigint | string | null;
+  readonly label: string;
+}): string {
   return label === "" ? valueText(value) : `${label} (${valueText(value)})`;
 }
 

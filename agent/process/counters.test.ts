@@ -13,7 +13,13 @@ function deviceOf(...fields: object[]): Device<ModbusPoint> {
     every: 1000,
   }));
   const series = points.map((point) => seriesOf("modbus", point));
-  const descriptor: Descriptor = { device: "d", source: "modbus", resource: {}, scope: { name: "t", version: "1" }, series };
+  const descriptor: Descriptor = {
+    device: "d",
+    source: "modbus",
+    resource: {},
+    scope: { name: "t", version: "1" },
+    series,
+  };
   return { id: "d", options: {}, points, descriptor };
 }
 

@@ -85,5 +85,8 @@ function labelOf({ states, flags }: Series, code: number): string {
   if (states !== undefined) return states.find(([known]) => known === code)?.[1] ?? "";
   if (flags === undefined) return "";
   // Bit fields have up to 32 bits: arithmetic, for shifts would see a sign.
-  return flags.filter(([bit]) => Math.floor(code / 2 ** bit) % 2 === 1).map(([, name]) => name).join(" ");
+  return flags
+    .filter(([bit]) => Math.floor(code / 2 ** bit) % 2 === 1)
+    .map(([, name]) => name)
+    .join(" ");
 }

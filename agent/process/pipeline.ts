@@ -25,11 +25,7 @@ export class Pipeline {
   readonly hasTexts: boolean;
   readonly #push: (descriptor: Descriptor, frame: Frame) => void;
 
-  constructor(
-    device: Device,
-    known: ReadonlyMap<string, CounterState>,
-    out: PipelineOut,
-  ) {
+  constructor(device: Device, known: ReadonlyMap<string, CounterState>, out: PipelineOut) {
     this.descriptor = device.descriptor;
     this.latest = new Latest(device.descriptor.series.length);
     this.counters = new Counters(device, known, out.counterChanged);

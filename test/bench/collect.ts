@@ -31,12 +31,20 @@ function device(index: number): Device {
     attributes: {},
   }));
   const points = series.map((one, point) => ({ ...pointCommon.parse({ name: `p${point}` }), ...one, every: 1000 }));
-  const descriptor: Descriptor = { device: `d${index}`, source: "modbus", resource: {}, scope: { name: "b", version: "1" }, series };
+  const descriptor: Descriptor = {
+    device: `d${index}`,
+    source: "modbus",
+    resource: {},
+    scope: { name: "b", version: "1" },
+    series,
+  };
   return { id: `d${index}`, options: {}, points, descriptor };
 }
 
 export async function bench(): Promise<Row[]> {
-  const frames: Frame[] = Array.from({ length: DEVICES }, () => createFrame(Uint32Array.from({ length: POINTS }, (_, point) => point)));
+  const frames: Frame[] = Array.from({ length: DEVICES }, () =>
+    createFrame(Uint32Array.from({ length: POINTS }, (_, point) => point)),
+  );
   for (const frame of frames) for (let row = 0; row < POINTS; row++) frame.doubles[row] = 230 + Math.random() * 10;
   const writer = new BatchWriter();
   const known = new Map<Descriptor, number>();
@@ -75,11 +83,23 @@ export async function bench(): Promise<Row[]> {
   }
   const per = (ms: number): number => (ms * 1e6) / (ROUNDS * READINGS);
   const floor = per(times.copy);
-  const row = (name: string, ms: number): Row => ({ name, value: per(ms), unit: "ns/reading", floor, ratio: per(ms) / floor });
+  const row = (name: string, ms: number): Row => ({
+    name,
+    value: per(ms),
+    unit: "ns/reading",
+    floor,
+    ratio: per(ms) / floor,
+  });
   return [
     row("pipeline and payload encoding", times.pipeline),
     row("payload compression (zstd 1)", times.finish),
     row("payload decoding", times.decode),
-    { name: "payload size", value: bytes / (ROUNDS * READINGS), unit: "bytes/reading", floor: 8, ratio: bytes / (ROUNDS * READINGS) / 8 },
+    {
+      name: "payload size",
+      value: bytes / (ROUNDS * READINGS),
+      unit: "bytes/reading",
+      floor: 8,
+      ratio: bytes / (ROUNDS * READINGS) / 8,
+    },
   ];
 }

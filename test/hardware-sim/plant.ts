@@ -10,10 +10,15 @@ type Serve = (devices: readonly SiteDevice[], options: SimulateOptions) => Promi
  * server is half a second of code that a Modbus plant does not need. A protocol's simulator takes the
  * devices of that protocol, which is why they are handed over as never.
  */
-const simulators: Partial<Record<SiteDevice["protocol"], () => Promise<Serve>>> = {
+const simulators: Record<SiteDevice["protocol"], () => Promise<Serve>> = {
   modbus: async () => {
     const { simulateModbusBus } = await import("./modbus/simulate.ts");
     return async (devices, options) => await simulateModbusBus(devices as never, options);
+  },
+  opcua: async () => {
+    const { simulate } = await import("./opcua/simulate.ts");
+    return async (devices, options) =>
+      await Promise.all(devices.map(async (device) => await simulate(device as never, options)));
   },
   serial: async () => {
     const { simulateSerial } = await import("./serial/simulate.ts");
@@ -38,8 +43,7 @@ export async function startPlant(site: Site, options: { own_ports: boolean }): P
     for (const group of Map.groupBy(site.devices, placeOf).values()) {
       const [first] = group;
       if (first === undefined) continue;
-      const serve = await simulators[first.protocol]?.();
-      if (serve === undefined) throw new Error(`there is no simulator for ${first.protocol}`);
+      const serve = await simulators[first.protocol]();
       const port = options.own_ports ? portOf(first) : 0;
       devices.push(...(await serve(group, { port, now_us: systemClock.now_us })));
     }

@@ -49,7 +49,8 @@ const program = new Command("serve")
       process.stdout.write(`${JSON.stringify(served)}\n`);
     } else {
       list(plant);
-      if (options.write !== undefined) process.stdout.write(`\n${options.write} reads them: lineside read ${options.write}\n`);
+      if (options.write !== undefined)
+        process.stdout.write(`\n${options.write} reads them: lineside read ${options.write}\n`);
       process.stdout.write("\nCtrl-C ends it; `help` tells what can be switched while it runs.\n");
     }
     await converse(plant);
@@ -74,7 +75,10 @@ async function siteOf(what: string): Promise<{ site: Site; text: string; remove:
     'opcua: { endpoint: "opc.tcp://127.0.0.1:48400" }',
     "serial: { port: /dev/ttyUSB0 }",
   ];
-  const texts = sections.map((section) => `gateway: { id: sim }\ndevices:\n  - id: ${name.split("/").at(-1) ?? "device"}\n    profile: ${name}\n    ${section}\n`);
+  const texts = sections.map(
+    (section) =>
+      `gateway: { id: sim }\ndevices:\n  - id: ${name.split("/").at(-1) ?? "device"}\n    profile: ${name}\n    ${section}\n`,
+  );
   for (const text of texts) {
     await writeFile(path, text);
     const { site } = await loadSite(path, siteContext);
@@ -97,7 +101,9 @@ async function loadOrExit(path: string): Promise<Site> {
 /** The same site file with the addresses of the simulated devices; comments and order stay. */
 function redirect(text: string, devices: readonly Simulated[]): string {
   const document = parseDocument(text);
-  const items = document.get("devices") as { items: { get(key: string): unknown; setIn(path: string[], value: unknown): void }[] };
+  const items = document.get("devices") as {
+    items: { get(key: string): unknown; setIn(path: string[], value: unknown): void }[];
+  };
   for (const item of items.items) {
     const simulated = devices.find(({ device }) => device === item.get("id"));
     if (simulated === undefined) continue;
@@ -143,7 +149,9 @@ async function command(plant: Plant, words: readonly string[], faults: Map<strin
   }
   const device = plant.device(id);
   if (verb === "help" || device === undefined) {
-    return verb === "help" ? HELP : `no device ${id}; there are: ${plant.devices.map((one) => one.device).join(", ")}\n`;
+    return verb === "help"
+      ? HELP
+      : `no device ${id}; there are: ${plant.devices.map((one) => one.device).join(", ")}\n`;
   }
   if (verb === "cut") return await device.cut().then(() => `${id} is cut off\n`);
   if (verb === "restore") return await device.restore().then(() => `${id} is back\n`);

@@ -41,7 +41,7 @@ const KNOWN: Readonly<Record<string, Known>> = {
 
 /** Socket errors: the library keeps only their text. */
 const SOCKET: readonly (readonly [RegExp, Known])[] = [
-  [/ECONNREFUSED/, { code: "connection_refused", advice: "nothing listens there: check host and port" }],
+  [/ECONNREFUSED/, { code: "connect_refused", advice: "nothing listens there: check host and port" }],
   [/ENOTFOUND|EAI_AGAIN/, { code: "host_unknown", advice: "the host name cannot be resolved" }],
   [/EHOSTUNREACH|ENETUNREACH/, { code: "host_unreachable", advice: "there is no way to this network" }],
   [/ETIMEDOUT|[Tt]imeout|timed out/, { code: "timeout", advice: "it does not answer" }],
@@ -52,7 +52,7 @@ const SOCKET: readonly (readonly [RegExp, Known])[] = [
 ];
 
 /** Any failure of the library or the network, told by its status name or socket error. */
-export function errorOf(cause: unknown, peer: Peer, fallback = "connection_lost"): LinesideError {
+export function errorOf(cause: unknown, peer: Peer, fallback = "link_lost"): LinesideError {
   if (cause instanceof LinesideError) return cause;
   const text = cause instanceof Error ? cause.message : String(cause);
   const status = /\b(?:Bad|Uncertain)[A-Z][A-Za-z0-9]+/.exec(text)?.[0];

@@ -113,7 +113,7 @@ export class OpcuaSession implements Session {
       this.#flow = subscription;
       await subscription.start(signal);
     }
-    if (this.#saidLost) throw fail("connection_lost", peer, "the connection broke while it was being set up");
+    if (this.#saidLost) throw fail("link_lost", peer, "the connection broke while it was being set up");
     return facts.attributes;
   }
 

@@ -340,7 +340,7 @@ describe("the link", () => {
       await recorder.until(() => recorder.losses.length > 0, 1_000);
       assert.equal(recorder.losses.length, 1, mode);
       await session.close();
-      await assert.rejects(session.connect(idle), { code: "connection_refused" });
+      await assert.rejects(session.connect(idle), { code: "connect_refused" });
       await server.restore();
       await session.connect(idle);
       await session.close();

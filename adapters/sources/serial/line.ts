@@ -143,7 +143,7 @@ async function openSocket(
   const opened = new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
     socket.once("error", (error) => reject(socketError(where, error)));
-    socket.once("close", () => reject(new LinesideError("connection_lost", `${where} closed the connection`)));
+    socket.once("close", () => reject(new LinesideError("link_lost", `${where} closed the connection`)));
   });
   const wait_ms = options.connect_timeout ?? CONNECT_TIMEOUT_MS;
   const cancel = clock.after(wait_ms, () => {
@@ -199,7 +199,7 @@ function socketError(where: string, cause: NodeJS.ErrnoException): LinesideError
   switch (cause.code) {
     case "ECONNREFUSED":
       return fail(
-        "connection_refused",
+        "connect_refused",
         "nothing listens there; check tcp_port and that the device server gives the line as raw TCP",
       );
     case "ENOTFOUND":
@@ -209,11 +209,11 @@ function socketError(where: string, cause: NodeJS.ErrnoException): LinesideError
     case "EHOSTUNREACH":
     case "ENETUNREACH":
       return fail(
-        "connection_timeout",
+        "connect_timeout",
         `nobody answers (${cause.message}); check the address, the cable and the firewall`,
       );
     default:
-      return fail("connection_failed", cause.message);
+      return fail("connect_failed", cause.message);
   }
 }
 

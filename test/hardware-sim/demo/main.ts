@@ -81,7 +81,10 @@ async function demo(options: Options): Promise<void> {
   child.disconnect();
   await rm(folder, { recursive: true, force: true });
   if (options.json === true) process.stdout.write(`${JSON.stringify(summary)}\n`);
-  else say(`read ${summary.read} = delivered ${summary.delivered} + queued ${summary.queued} + dropped ${summary.dropped}`);
+  else
+    say(
+      `read ${summary.read} = delivered ${summary.delivered} + queued ${summary.queued} + dropped ${summary.dropped}`,
+    );
   process.exitCode = summary.read === summary.delivered + summary.queued + summary.dropped ? 0 : 1;
 }
 
@@ -231,7 +234,8 @@ class Screen {
     const { status, rate } = this.#model();
     const up = status.devices.filter(({ state }) => state === "up").length;
     const [target] = status.targets;
-    const counts = target === undefined ? "" : `, delivered ${target.delivered}, queued ${target.queued}, dropped ${target.dropped}`;
+    const counts =
+      target === undefined ? "" : `, delivered ${target.delivered}, queued ${target.queued}, dropped ${target.dropped}`;
     process.stdout.write(`${up} of ${status.devices.length} devices up, ${rate.toFixed(0)} readings/s${counts}\n`);
   }
 

@@ -53,7 +53,11 @@ function deviceLines({ status, rates, selected, unplugged }: Model, paint: Paint
   const columns: Column<AgentStatus["devices"][number]>[] = [
     { title: "  device", text: ({ id }) => `${id === selected ? "▸" : " "} ${id}` },
     { title: "source", text: ({ source }) => source },
-    { title: "state", text: ({ state, reason, id }) => `${state}${reason === "" ? "" : ` (${reason})`}${unplugged.has(id) ? " unplugged" : ""}` },
+    {
+      title: "state",
+      text: ({ state, reason, id }) =>
+        `${state}${reason === "" ? "" : ` (${reason})`}${unplugged.has(id) ? " unplugged" : ""}`,
+    },
     { title: "readings/s", align: "right", text: ({ id }) => (rates.get(id) ?? 0).toFixed(1) },
     { title: "readings", align: "right", text: ({ readings }) => String(readings) },
     { title: "bad", align: "right", text: ({ bad }) => String(bad) },
@@ -82,17 +86,25 @@ function targetLines(model: Model, paint: Paint): string[] {
 function targetOf(target: TargetStatus, rate: number, paint: Paint): string[] {
   const filled = Math.min(BAR, Math.ceil(Math.log10(target.queued + 1) * 8));
   const bar = `${"█".repeat(filled)}${"·".repeat(BAR - filled)}`;
-  const state = target.state === "retrying" ? paint.red(`retrying: ${target.reason}`) : `${rate.toFixed(0)} delivered/s`;
+  const state =
+    target.state === "retrying" ? paint.red(`retrying: ${target.reason}`) : `${rate.toFixed(0)} delivered/s`;
   const sum = `read ${target.read} = delivered ${target.delivered} + queued ${target.queued} + dropped ${target.dropped}`;
   const exact = target.imbalance === 0 ? paint.green("exact") : paint.red(`off by ${target.imbalance}`);
-  return [`  ${target.name.padEnd(8)}  ${state}`, `  backlog   ${bar} ${target.queued}`, `            ${sum}  ${exact}`];
+  return [
+    `  ${target.name.padEnd(8)}  ${state}`,
+    `  backlog   ${bar} ${target.queued}`,
+    `            ${sum}  ${exact}`,
+  ];
 }
 
 const READING_COLUMNS: readonly Column<Reading>[] = [
   { title: "  point", text: ({ point }) => `  ${point}` },
   { title: "value", align: "right", text: readingText },
   { title: "unit", text: ({ unit }) => (unit === "1" ? "" : unit) },
-  { title: "quality", text: ({ quality, reason, time_us }) => (time_us === 0 ? "-" : reason === "" ? quality : `${quality}: ${reason}`) },
+  {
+    title: "quality",
+    text: ({ quality, reason, time_us }) => (time_us === 0 ? "-" : reason === "" ? quality : `${quality}: ${reason}`),
+  },
 ];
 
 function readingLines({ readings }: Model, paint: Paint): string[] {
