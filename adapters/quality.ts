@@ -39,5 +39,4 @@ export const classOf = (quality: Quality): QualityClass => CLASSES[quality & 3] 
 /** Empty for plain good. */
 export const reasonOf = (quality: Quality): string => reasons[quality >> 2] ?? "other";
 /** The inverse of classOf and reasonOf, for decoders. */
-export const qualityOf = (name: QualityClass, reason: string): Quality =>
-  (intern(reason) << 2) | CLASSES.indexOf(name);
+export const qualityOf = (name: QualityClass, reason: string): Quality => (intern(reason) << 2) | CLASSES.indexOf(name);
