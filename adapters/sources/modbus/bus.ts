@@ -9,7 +9,7 @@
 import { type Clock, LinesideError, type Log } from "../../contract.ts";
 import type { Quality } from "../../quality.ts";
 import { aborted } from "./aborted.ts";
-import { Alarm } from "./alarm.ts";
+import type { Alarm, TimeKeeper } from "./alarm.ts";
 import type { Link, LinkEvents, Request } from "./link.ts";
 
 /** A request and who waits for it. A session uses one again and again. */
@@ -75,12 +75,12 @@ export class Bus {
   #silent = 0;
   #heard = false;
 
-  constructor(options: BusOptions, clock: Clock, log: Log) {
+  constructor(options: BusOptions, clock: Clock, keeper: TimeKeeper, log: Log) {
     this.name = options.name;
     this.#options = options;
     this.#clock = clock;
     this.#log = log;
-    this.#alarm = new Alarm(clock, () => this.#onAlarm());
+    this.#alarm = keeper.alarm(() => this.#onAlarm());
   }
 
   unit(id: number): Unit {

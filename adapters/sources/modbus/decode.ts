@@ -12,8 +12,9 @@ import type { ModbusPoint } from "#profiles/schema.ts";
 import type { Series } from "../../contract.ts";
 import { type Frame, setInt } from "../../frame.ts";
 import { GOOD } from "../../quality.ts";
-import { type Decode, type Field, fieldOf, halves64 } from "./fields.ts";
+import { type Decode, type Field, fieldOf } from "./fields.ts";
 import type { Read } from "./plan.ts";
+import { high32, low32, readRaw } from "./raw.ts";
 import { INVALID_BCD, NAN, NOT_IMPLEMENTED, OUT_OF_RANGE, UNKNOWN_STATE } from "./reasons.ts";
 import { textRun } from "./text.ts";
 import type { WordOrder } from "./types.ts";
@@ -86,8 +87,9 @@ function runOf(field: Field): string {
     field.high === Number.POSITIVE_INFINITY;
   if (!plain || !["u16", "s16", "u32", "s32", "f32"].includes(field.type)) return "checked";
   if (field.order !== "ABCD") return "checked";
-  if (field.column === "double") return `plain:${field.type}`;
-  return field.scale === 1 && field.offset === 0 && field.type !== "f32" ? `int:${field.type}` : "checked";
+  const identity = field.scale === 1 && field.offset === 0;
+  if (field.column === "double") return `${identity ? "identity" : "scaled"}:${field.type}`;
+  return identity && field.type !== "f32" ? `int:${field.type}` : "checked";
 }
 
 function compileRun(run: string, fields: readonly Field[], row: number): Decode {
@@ -101,15 +103,53 @@ function compileRun(run: string, fields: readonly Field[], row: number): Decode 
   }
   const [kind] = run.split(":");
   if (kind === "exact64") return exact64Run(fields, row);
-  return kind === "int" ? intRun(fields, row) : plainRun(fields, row);
+  if (kind === "int") return intRun(fields, row);
+  return kind === "identity" ? identityRun(fields, row) : scaledRun(fields, row);
 }
 
 // One loop a type, written out: a loop that takes its reader as an argument is not inlined once it
 // has seen more than a few, and costs three times as much.
 
-function plainRun(fields: readonly Field[], row: number): Decode {
-  const at = Int32Array.from(fields, (field) => field.at);
-  // One of the two is 1; dividing by that changes nothing, and one formula is one loop a type.
+const offsetsOf = (fields: readonly Field[]): Int32Array => Int32Array.from(fields, (field) => field.at);
+
+/** Values as they are on the wire. */
+function identityRun(fields: readonly Field[], row: number): Decode {
+  const at = offsetsOf(fields);
+  switch (fields[0]?.type) {
+    case "u16":
+      return (view, base, { doubles }) => {
+        for (let i = 0; i < at.length; i += 1) doubles[row + i] = view.getUint16(base + (at[i] ?? 0));
+      };
+    case "s16":
+      return (view, base, { doubles }) => {
+        for (let i = 0; i < at.length; i += 1) doubles[row + i] = view.getInt16(base + (at[i] ?? 0));
+      };
+    case "u32":
+      return (view, base, { doubles }) => {
+        for (let i = 0; i < at.length; i += 1) doubles[row + i] = view.getUint32(base + (at[i] ?? 0));
+      };
+    case "s32":
+      return (view, base, { doubles }) => {
+        for (let i = 0; i < at.length; i += 1) doubles[row + i] = view.getInt32(base + (at[i] ?? 0));
+      };
+    default:
+      return (view, base, { doubles, quality }) => {
+        for (let i = 0; i < at.length; i += 1) {
+          const raw = view.getFloat32(base + (at[i] ?? 0));
+          // Only a finite number leaves nothing when it is taken from itself.
+          if (raw - raw === 0) doubles[row + i] = raw;
+          else {
+            doubles[row + i] = 0;
+            quality[row + i] = NAN;
+          }
+        }
+      };
+  }
+}
+
+/** The two constants of value = raw * factor / divisor + offset; one of them is 1. */
+function scaledRun(fields: readonly Field[], row: number): Decode {
+  const at = offsetsOf(fields);
   const factor = Float64Array.from(fields, (field) => (field.divisor > 0 ? 1 : field.scale));
   const divisor = Float64Array.from(fields, (field) => field.divisor || 1);
   const offset = Float64Array.from(fields, (field) => field.offset);
@@ -147,48 +187,63 @@ function plainRun(fields: readonly Field[], row: number): Decode {
         for (let i = 0; i < at.length; i += 1) {
           const raw = view.getFloat32(base + (at[i] ?? 0));
           const value = (raw * (factor[i] ?? 1)) / (divisor[i] ?? 1) + (offset[i] ?? 0);
-          if (Number.isFinite(value)) doubles[row + i] = value;
+          if (value - value === 0) doubles[row + i] = value;
           else {
             doubles[row + i] = 0;
-            quality[row + i] = Number.isFinite(raw) ? OUT_OF_RANGE : NAN;
+            quality[row + i] = raw - raw === 0 ? OUT_OF_RANGE : NAN;
           }
         }
       };
   }
 }
 
+/** Integers as they are, straight into the two words of their rows. */
 function intRun(fields: readonly Field[], row: number): Decode {
-  const at = Int32Array.from(fields, (field) => field.at);
+  const at = offsetsOf(fields);
   switch (fields[0]?.type) {
     case "u16":
-      return (view, base, frame) => {
-        for (let i = 0; i < at.length; i += 1) setInt(frame, row + i, view.getUint16(base + (at[i] ?? 0)));
-      };
-    case "s16":
-      return (view, base, frame) => {
-        for (let i = 0; i < at.length; i += 1) setInt(frame, row + i, view.getInt16(base + (at[i] ?? 0)));
+      return (view, base, { words }) => {
+        for (let i = 0; i < at.length; i += 1) {
+          words[(row + i) * 2] = view.getUint16(base + (at[i] ?? 0));
+          words[(row + i) * 2 + 1] = 0;
+        }
       };
     case "u32":
-      return (view, base, frame) => {
-        for (let i = 0; i < at.length; i += 1) setInt(frame, row + i, view.getUint32(base + (at[i] ?? 0)));
+      return (view, base, { words }) => {
+        for (let i = 0; i < at.length; i += 1) {
+          words[(row + i) * 2] = view.getInt32(base + (at[i] ?? 0));
+          words[(row + i) * 2 + 1] = 0;
+        }
+      };
+    case "s16":
+      return (view, base, { words }) => {
+        for (let i = 0; i < at.length; i += 1) {
+          const value = view.getInt16(base + (at[i] ?? 0));
+          words[(row + i) * 2] = value;
+          words[(row + i) * 2 + 1] = value >> 31;
+        }
       };
     default:
-      return (view, base, frame) => {
-        for (let i = 0; i < at.length; i += 1) setInt(frame, row + i, view.getInt32(base + (at[i] ?? 0)));
+      return (view, base, { words }) => {
+        for (let i = 0; i < at.length; i += 1) {
+          const value = view.getInt32(base + (at[i] ?? 0));
+          words[(row + i) * 2] = value;
+          words[(row + i) * 2 + 1] = value >> 31;
+        }
       };
   }
 }
 
 /** 64-bit integers as they are: two words, no BigInt on the way. */
 function exact64Run(fields: readonly Field[], row: number): Decode {
-  const { high, low } = halves64(fields[0]?.order ?? "ABCD");
+  const order = fields[0]?.order_code ?? 0;
   const unsigned = fields[0]?.type === "u64";
   return (view, base, frame) => {
     for (let i = 0; i < fields.length; i += 1) {
       const field = fields[i];
       if (field === undefined) continue;
-      const top = high(view, base + field.at) | 0;
-      const bottom = low(view, base + field.at) | 0;
+      const top = high32(order, view, base + field.at) | 0;
+      const bottom = low32(order, view, base + field.at) | 0;
       const at = row + i;
       frame.words[at * 2] = bottom;
       frame.words[at * 2 + 1] = top;
@@ -208,14 +263,12 @@ function exact64Run(fields: readonly Field[], row: number): Decode {
 
 /** 64-bit integers that are scaled, cut into bits, or wanted as doubles. */
 function wideRun(fields: readonly Field[], row: number): Decode {
-  const halves = fields.map((field) => halves64(field.order));
   return (view, base, frame) => {
     for (let i = 0; i < fields.length; i += 1) {
       const field = fields[i];
-      const half = halves[i];
-      if (field === undefined || half === undefined) continue;
-      const high = half.high(view, base + field.at);
-      const low = half.low(view, base + field.at);
+      if (field === undefined) continue;
+      const high = high32(field.order_code, view, base + field.at);
+      const low = low32(field.order_code, view, base + field.at);
       const at = row + i;
       const pattern = (BigInt(high) << 32n) | BigInt(low);
       const exact = field.type === "s64" ? BigInt.asIntN(64, pattern) : pattern;
@@ -251,7 +304,7 @@ function checkedRun(fields: readonly Field[], row: number): Decode {
         if (!rejected(field, bit, frame, at)) finish(field, bit, view, base, frame, at);
         continue;
       }
-      const raw = field.read(view, base + field.at);
+      const raw = readRaw(field.type_code, field.order_code, view, base + field.at);
       if (field.sentinels.length > 0 && rejected(field, raw, frame, at)) continue;
       if (field.width > 0) {
         const mask = field.width === 32 ? 0xffff_ffff : (1 << field.width) - 1;
@@ -271,8 +324,9 @@ function reject(frame: Frame, row: number, quality: number): void {
 function rejected(field: Field, raw: number, frame: Frame, row: number): boolean {
   for (let i = 0; i < field.sentinels.length; i += 1) {
     const sentinel = field.sentinels[i];
-    // Object.is: NaN is a sentinel like any other.
-    if (sentinel === undefined || !(sentinel.raw === raw || Object.is(sentinel.raw, raw))) continue;
+    // NaN is a sentinel like any other, and equals nothing.
+    if (sentinel === undefined) continue;
+    if (sentinel.raw !== raw && !(Number.isNaN(raw) && Number.isNaN(sentinel.raw))) continue;
     reject(frame, row, sentinel.quality);
     return true;
   }

@@ -5,6 +5,7 @@
  */
 import type { ModbusPoint } from "#profiles/schema.ts";
 import { type AdapterContext, type Device, LinesideError, type SessionContext, type Source } from "../../contract.ts";
+import { TimeKeeper } from "./alarm.ts";
 import { Bus } from "./bus.ts";
 import type { Link, LinkEvents } from "./link.ts";
 import type { SerialSettings } from "./lines.ts";
@@ -32,13 +33,14 @@ interface Way {
 }
 
 export function createSource(context: AdapterContext): Source<ModbusPoint, ModbusOptions> {
+  const keeper = new TimeKeeper(context.clock);
   const buses = new Map<string, { readonly bus: Bus; readonly settings: string; readonly device: string }>();
 
   const open = (device: Device<ModbusPoint, ModbusOptions>, session: SessionContext): ModbusSession => {
     const way = wayTo(device.options, context);
     let shared = buses.get(way.key);
     if (shared === undefined) {
-      shared = { bus: new Bus(way, context.clock, context.log), settings: way.settings, device: device.id };
+      shared = { bus: new Bus(way, context.clock, keeper, context.log), settings: way.settings, device: device.id };
       buses.set(way.key, shared);
     } else if (shared.settings !== way.settings) {
       throw new LinesideError(

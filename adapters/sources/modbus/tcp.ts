@@ -5,7 +5,7 @@
  *                                         │                     └ id of another request: dropped, the wait goes on
  *                                         └ no Modbus TCP: the connection is closed, there is no finding back
  *
- * Written for the hot path: one buffer for all that is read, nothing allocated per answer.
+ * Written for the hot path: one buffer for all connections, nothing allocated per answer.
  */
 import type net from "node:net";
 import { type Clock, LinesideError } from "../../contract.ts";
@@ -18,14 +18,17 @@ import { closeSocket, openSocket, type SocketOptions } from "./socket.ts";
 const HEADER_BYTES = 6;
 const LENGTH_MIN = 3;
 const LENGTH_MAX = 254;
-const BUFFER_BYTES = 2048;
+/**
+ * All connections read into the same memory: bytes are looked at before the next socket is read, and
+ * what is left of a frame is copied.
+ */
+const BYTES = Buffer.allocUnsafeSlow(4096);
+const VIEW = new DataView(BYTES.buffer);
 
 export class TcpLink implements Link {
   readonly #options: SocketOptions;
   readonly #clock: Clock;
   readonly #events: LinkEvents;
-  readonly #bytes = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  readonly #view = new DataView(this.#bytes.buffer);
   /** The beginning of a frame whose rest has not come; null until a frame is parted for the first time. */
   #rest: { readonly bytes: Buffer; readonly view: DataView; length: number } | null = null;
   #socket: net.Socket | null = null;
@@ -40,7 +43,7 @@ export class TcpLink implements Link {
 
   async open(signal: AbortSignal): Promise<void> {
     const events = { bytes: (count: number) => this.#take(count), lost: (error: LinesideError) => this.#lose(error) };
-    this.#socket = await openSocket(this.#options, this.#clock, this.#bytes, events, signal);
+    this.#socket = await openSocket(this.#options, this.#clock, BYTES, events, signal);
   }
 
   send(request: Request): void {
@@ -78,11 +81,11 @@ export class TcpLink implements Link {
   #take(count: number): void {
     const rest = this.#rest;
     if (rest === null || rest.length === 0) {
-      this.#frames(this.#bytes, this.#view, count);
+      this.#frames(BYTES, VIEW, count);
       return;
     }
     // At most one frame is ever kept back, so both parts fit.
-    this.#bytes.copy(rest.bytes, rest.length, 0, count);
+    BYTES.copy(rest.bytes, rest.length, 0, count);
     const length = rest.length + count;
     rest.length = 0;
     this.#frames(rest.bytes, rest.view, length);
@@ -148,6 +151,6 @@ export class TcpLink implements Link {
 }
 
 function restBuffer(): { bytes: Buffer; view: DataView; length: number } {
-  const bytes = Buffer.allocUnsafeSlow(HEADER_BYTES + LENGTH_MAX + BUFFER_BYTES);
+  const bytes = Buffer.allocUnsafeSlow(HEADER_BYTES + LENGTH_MAX + BYTES.length);
   return { bytes, view: new DataView(bytes.buffer), length: 0 };
 }

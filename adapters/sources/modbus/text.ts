@@ -2,8 +2,9 @@
  * Texts in registers: two characters each, padded with NUL or blanks on either side. A text rarely
  * changes, so the bytes are compared with the last ones before a new string is made.
  */
-import { type Decode, type Field, halves64 } from "./fields.ts";
+import type { Decode, Field } from "./fields.ts";
 import { GOOD } from "../../quality.ts";
+import { high32, low32, readRaw } from "./raw.ts";
 import { INVALID_BCD, NAN, NOT_PRINTABLE } from "./reasons.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -72,7 +73,7 @@ function numberText(
   row: number,
 ): void {
   if (field.type === "f32" || field.type === "f64") {
-    const raw = field.read(view, base + field.at);
+    const raw = readRaw(field.type_code, field.order_code, view, base + field.at);
     texts[row] = Number.isFinite(raw) ? String(raw) : null;
     if (!Number.isFinite(raw)) quality[row] = NAN;
     return;
@@ -89,10 +90,10 @@ function numberText(
 function exactNumber(field: Field, view: DataView, base: number): bigint | null {
   if (field.kind === "bit") return BigInt((view.getUint8(base + field.at) >> field.shift) & 1);
   if (field.kind === "wide") {
-    const { high, low } = halves64(field.order);
-    const pattern = (BigInt(high(view, base + field.at)) << 32n) | BigInt(low(view, base + field.at));
+    const at = base + field.at;
+    const pattern = (BigInt(high32(field.order_code, view, at)) << 32n) | BigInt(low32(field.order_code, view, at));
     return field.type === "s64" ? BigInt.asIntN(64, pattern) : pattern;
   }
-  const raw = field.read(view, base + field.at);
+  const raw = readRaw(field.type_code, field.order_code, view, base + field.at);
   return Number.isInteger(raw) ? BigInt(raw) : null;
 }
