@@ -12,13 +12,11 @@ import type { ModbusOptions } from "#adapters/sources/modbus/options.ts";
 import type { ModbusPoint } from "#profiles/schema.ts";
 import type { Fault, Simulated, SimulateOptions } from "../contract.ts";
 import { openPty, type Pty } from "../serial/pty.ts";
-import { rtuSplitter, type Splitter, tcpSplitter } from "./frames.ts";
+import { rtuSplitter, tcpSplitter } from "./frames.ts";
+import { Responder } from "./responder.ts";
 import { SimulatedUnit } from "./unit.ts";
 
 type ModbusDevice = Device<ModbusPoint, ModbusOptions>;
-
-/** A gateway says so of a unit that it cannot reach. */
-const GATEWAY_TARGET_FAILED = 0x0b;
 
 /** A place where units are reached. */
 interface Place {
@@ -100,39 +98,6 @@ function inject(fault: Fault, unit: SimulatedUnit, place: Place): () => void {
   }
 }
 
-/** Answers to the requests in `bytes`, each when it is due. */
-function respond(
-  split: Splitter,
-  bytes: Uint8Array,
-  units: ReadonlyMap<number, SimulatedUnit>,
-  gateway: boolean,
-  timers: Set<NodeJS.Timeout>,
-  write: (bytes: Uint8Array) => void,
-): void {
-  const ready: Uint8Array[] = [];
-  for (const { unit: id, pdu, frame } of split(bytes)) {
-    const unit = units.get(id);
-    if (unit === undefined) {
-      if (gateway) ready.push(frame(id, Uint8Array.from([(pdu[0] ?? 0) | 0x80, GATEWAY_TARGET_FAILED])));
-      continue;
-    }
-    const answer = unit.answer(pdu);
-    if (answer === null) continue;
-    const one = answer.isGarbage ? answer.pdu : frame(answer.unit, answer.pdu);
-    const all = answer.copies === 1 ? one : Buffer.concat([one, one]);
-    if (answer.delay_ms === 0) ready.push(all);
-    else {
-      const timer = setTimeout(() => {
-        timers.delete(timer);
-        write(all);
-      }, answer.delay_ms);
-      timers.add(timer);
-    }
-  }
-  const [only] = ready;
-  if (only !== undefined) write(ready.length === 1 ? only : Buffer.concat(ready));
-}
-
 // --- On a TCP port ----------------------------------------------------------------------------------
 
 async function servePort(
@@ -141,7 +106,7 @@ async function servePort(
   wanted: number,
 ): Promise<Place> {
   const sockets = new Set<net.Socket>();
-  const timers = new Set<NodeJS.Timeout>();
+  const responder = new Responder(units, framing);
   let limit = Number.POSITIVE_INFINITY;
   let server: net.Server | null = null;
   let port = wanted;
@@ -158,7 +123,7 @@ async function servePort(
     socket.on("error", () => socket.destroy());
     socket.on("data", (bytes) => {
       try {
-        respond(split, bytes, units, framing === "tcp", timers, (answer) => {
+        responder.take(split(bytes), (answer) => {
           if (!socket.destroyed) socket.write(answer);
         });
       } catch {
@@ -196,8 +161,7 @@ async function servePort(
   await listen();
   const cut = async (): Promise<void> => {
     await close();
-    for (const timer of timers) clearTimeout(timer);
-    timers.clear();
+    responder.forget();
     await drop();
   };
   return {
@@ -216,12 +180,11 @@ async function servePort(
 // --- On a serial line -------------------------------------------------------------------------------
 
 function servePty(serial: object, units: ReadonlyMap<number, SimulatedUnit>): Place {
-  const timers = new Set<NodeJS.Timeout>();
+  const responder = new Responder(units, "rtu");
   let split = rtuSplitter();
-  const pty: Pty = openPty((bytes) => respond(split, bytes, units, false, timers, (answer) => pty.write(answer)));
+  const pty: Pty = openPty((bytes) => responder.take(split(bytes), (answer) => pty.write(answer)));
   const unplug = async (): Promise<void> => {
-    for (const timer of timers) clearTimeout(timer);
-    timers.clear();
+    responder.forget();
     await pty.unplug();
   };
   const plug = async (): Promise<void> => {
