@@ -4,7 +4,8 @@
  *
  *   planned read (root) ─▶ whole
  *                       └▶ refused ─▶ parts, good ones asked for as they are
- *                                       └▶ single points that are refused: parked ─▶ tried ─▶ good: whole again
+ *                                       ├▶ single points that are refused: parked ─▶ tried ─▶ good: whole again
+ *                                       └▶ nothing but those: the whole is tried in each poll
  */
 import type { ModbusPoint } from "#profiles/schema.ts";
 import type { Series } from "../../contract.ts";
@@ -22,6 +23,8 @@ export interface Ask {
   readonly decoder: Decoder;
   readonly frame: Frame;
   readonly root: Root;
+  /** Answered since the device was connected, by itself or within a larger ask. */
+  isProven: boolean;
 }
 
 /** What all reads of a device have in common. */
@@ -34,7 +37,11 @@ export interface DevicePlan {
 
 interface Parked {
   readonly ask: Ask;
-  readonly quality: Quality;
+  quality: Quality;
+  trials: number;
+  /** Polls, or monotonic time, until it is tried again: whichever comes first. */
+  polls: number;
+  retry_ms: number;
 }
 
 /** A planned read and what became of it. */
@@ -43,14 +50,10 @@ interface Root {
   /** In place of `whole`, once the device has refused that. */
   parts: Ask[] | null;
   parked: Parked[];
-  /** The parked ask that this poll tries. */
+  /** What this poll tries again: a parked ask, or the whole. */
   trial: Ask | null;
-  /** Answered at least once since the device was connected: what it refuses now it may give again. */
-  wasGood: boolean;
+  /** How often the whole was tried while nothing of it was given. */
   trials: number;
-  /** Polls, or monotonic time, until a parked ask is tried again: whichever comes first. */
-  polls: number;
-  retry_ms: number;
 }
 
 /** A register that was never there is asked for ever more seldom: after 1, 2, 4 ... polls. */
@@ -58,6 +61,8 @@ const TRIAL_POLLS_MAX = 64;
 /** One that was there before is asked for in each poll, so many times. */
 const TRIALS_IN_A_ROW = 32;
 const TRIAL_MS_MAX = 600_000;
+/** Where nothing of a read is given, its parts are looked at again after so many polls, then twice as many ... */
+const PARTING_POLLS_MIN = 4;
 
 export class Group {
   readonly #plan: DevicePlan;
@@ -73,8 +78,7 @@ export class Group {
   forget(): void {
     for (const root of this.#roots) {
       restore(root);
-      root.wasGood = false;
-      root.trials = 0;
+      root.whole.isProven = false;
     }
     this.#refused = null;
   }
@@ -99,9 +103,9 @@ export class Group {
 
   answered(ask: Ask): void {
     const { root } = ask;
-    root.wasGood = true;
+    ask.isProven = true;
     if (root.trial !== ask) return;
-    // The device gives again what it refused: from the next poll on it is asked for the whole.
+    // The device gives again what it refused: from the next poll on all of it is asked for at once.
     restore(root);
     this.#changed();
   }
@@ -109,10 +113,11 @@ export class Group {
   /** Smaller asks in place of one that was refused, the first one last; none where it cannot be parted. */
   split(ask: Ask): Ask[] {
     const { root } = ask;
-    if (root.trial === ask) return [];
+    if (root.trial === ask && !(ask === root.whole && isPartedAgain(root))) return [];
     const halves = splitRead(this.#plan.points, ask.read);
     if (halves === null) return [];
     const [first, second] = [this.#ask(halves[0], root), this.#ask(halves[1], root)];
+    first.isProven = second.isProven = ask.isProven;
     const parts = root.parts ?? [ask];
     root.parts = parts.flatMap((part) => (part === ask ? [first, second] : [part]));
     return [second, first];
@@ -121,18 +126,19 @@ export class Group {
   /** Leaves a refused ask out of the polls to come. */
   park(ask: Ask, quality: Quality, now_ms: number): void {
     const { root } = ask;
-    if (root.trial === ask) {
-      root.trial = null;
-      root.trials += 1;
-      // The next trial is another's turn.
-      root.parked = [...root.parked.filter((parked) => parked.ask !== ask), { ask, quality }];
-    } else {
+    const isTrial = root.trial === ask;
+    if (isTrial) root.trial = null;
+    if (isTrial && ask === root.whole) for (const parked of root.parked) parked.quality = quality;
+    else {
+      const known = root.parked.find((parked) => parked.ask === ask);
+      const trials = known === undefined ? 0 : known.trials + 1;
+      const isOften = ask.isProven && trials < TRIALS_IN_A_ROW;
+      const polls = isOften ? 1 : Math.min(TRIAL_POLLS_MAX, 2 ** Math.min(trials, 16));
       root.parts = (root.parts ?? [ask]).filter((part) => part !== ask);
-      root.parked.push({ ask, quality });
+      // At the end: the next trial is another's turn.
+      const others = root.parked.filter((parked) => parked !== known);
+      root.parked = [...others, { ask, quality, trials, polls, retry_ms: now_ms + TRIAL_MS_MAX }];
     }
-    const often = root.wasGood && root.trials < TRIALS_IN_A_ROW;
-    root.polls = often ? 1 : Math.min(TRIAL_POLLS_MAX, 2 ** Math.min(root.trials, 16));
-    root.retry_ms = now_ms + TRIAL_MS_MAX;
     this.#changed();
   }
 
@@ -158,7 +164,8 @@ export class Group {
   #changed(): void {
     const rows: number[] = [];
     const qualities: number[] = [];
-    for (const { parked, trial } of this.#roots) {
+    for (const { parked, trial, whole } of this.#roots) {
+      if (trial === whole) continue;
       for (const { ask, quality } of parked) {
         if (ask === trial) continue;
         rows.push(...ask.read.points);
@@ -176,10 +183,7 @@ export class Group {
       parts: null,
       parked: [],
       trial: null,
-      wasGood: false,
       trials: 0,
-      polls: 0,
-      retry_ms: 0,
     };
     root.whole = this.#ask(read, root);
     return root;
@@ -188,7 +192,8 @@ export class Group {
   #ask(read: Read, root: Root): Ask {
     const { points, series, order, unit } = this.#plan;
     const decoder = compileDecoder(read, points, series, order);
-    return { read, request: requestOf(unit, read), decoder, frame: this.#frame(decoder.points), root };
+    const request = requestOf(unit, read);
+    return { read, request, decoder, frame: this.#frame(decoder.points), root, isProven: false };
   }
 
   #frame(rows: Uint32Array): Frame {
@@ -204,14 +209,25 @@ function restore(root: Root): void {
   root.parts = null;
   root.parked = [];
   root.trial = null;
-  root.polls = 0;
+  root.trials = 0;
 }
 
 function nextTrial(root: Root, now_ms: number): Ask | null {
-  const [first] = root.parked;
-  if (first === undefined) return null;
   // One that was not reached last time is still due.
   if (root.trial !== null) return root.trial;
-  root.polls -= 1;
-  return root.polls <= 0 || now_ms >= root.retry_ms ? first.ask : null;
+  // A device that gives none of it is not talking of a register: it may be starting up.
+  if (root.parts?.length === 0) return root.whole;
+  for (const parked of root.parked) parked.polls -= 1;
+  return root.parked.find(({ polls, retry_ms }) => polls <= 0 || now_ms >= retry_ms)?.ask ?? null;
+}
+
+/** Now and then a whole that goes on being refused is parted again: some of it may be there by now. */
+function isPartedAgain(root: Root): boolean {
+  root.trials += 1;
+  const { trials } = root;
+  const isDue = (trials >= PARTING_POLLS_MIN && (trials & (trials - 1)) === 0) || trials % TRIAL_POLLS_MAX === 0;
+  if (!isDue) return false;
+  restore(root);
+  root.trials = trials;
+  return true;
 }

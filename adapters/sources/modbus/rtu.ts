@@ -13,7 +13,7 @@
 import modbus from "modbus-serial";
 import type { Clock, LinesideError } from "../../contract.ts";
 import { GOOD, type Quality } from "../../quality.ts";
-import { Doubt } from "./doubt.ts";
+import type { Doubt } from "./doubt.ts";
 import type { Link, LinkEvents, Request } from "./link.ts";
 import type { OpenLine } from "./lines.ts";
 import { CRC_ERROR, exceptionQuality, GARBAGE, TIMEOUT } from "./reasons.ts";
@@ -32,6 +32,7 @@ export class RtuLink implements Link {
   readonly #timing: RtuTiming;
   readonly #port: RtuPort;
   readonly #client: InstanceType<typeof modbus.default>;
+  /** Outlives the link: a late answer may come through the next one. */
   readonly #doubt: Doubt;
   /** Answers are handed on from here, for a view of their own would be garbage after each. */
   readonly #data = Buffer.allocUnsafeSlow(256);
@@ -43,11 +44,11 @@ export class RtuLink implements Link {
   #ready_ms = 0;
   #isOpen = false;
 
-  constructor(openLine: OpenLine, timing: RtuTiming, clock: Clock, events: LinkEvents) {
+  constructor(openLine: OpenLine, timing: RtuTiming, doubt: Doubt, clock: Clock, events: LinkEvents) {
     this.#clock = clock;
     this.#events = events;
     this.#timing = timing;
-    this.#doubt = new Doubt(clock);
+    this.#doubt = doubt;
     this.#port = new RtuPort(openLine, {
       stray: () => {
         this.#quiet();

@@ -7,6 +7,7 @@ import type { ModbusPoint } from "#profiles/schema.ts";
 import { type AdapterContext, type Device, LinesideError, type SessionContext, type Source } from "../../contract.ts";
 import { TimeKeeper } from "./alarm.ts";
 import { Bus } from "./bus.ts";
+import { Doubt } from "./doubt.ts";
 import type { Link, LinkEvents } from "./link.ts";
 import type { SerialSettings } from "./lines.ts";
 import type { ModbusOptions } from "./options.ts";
@@ -72,6 +73,7 @@ function wayTo(options: ModbusOptions, context: AdapterContext): Way {
 
 function networkWay(options: Extract<ModbusOptions, { host: string }>, { clock }: AdapterContext): Way {
   const name = `${options.host}:${options.port}`;
+  const doubt = new Doubt(clock);
   const socket: SocketOptions = {
     host: options.host,
     port: options.port,
@@ -88,7 +90,7 @@ function networkWay(options: Extract<ModbusOptions, { host: string }>, { clock }
         ? async (events) => new TcpLink(socket, clock, events)
         : async (events) => {
             const [{ RtuLink }, { socketLine }] = await Promise.all([import("./rtu.ts"), import("./lines.ts")]);
-            return new RtuLink(socketLine(socket, clock), { gap_ms: 0 }, clock, events);
+            return new RtuLink(socketLine(socket, clock), { gap_ms: 0 }, doubt, clock, events);
           },
   };
 }
@@ -101,6 +103,7 @@ function serialWay(serial: Extract<ModbusOptions, { serial: object }>["serial"],
     parity: serial.parity ?? "none",
     stop_bits: serial.stop_bits ?? 1,
   };
+  const doubt = new Doubt(clock);
   const byte_ms = (BITS_PER_CHARACTER * 1000) / settings.baud;
   return {
     key: `serial:${serial.port}`,
@@ -111,7 +114,7 @@ function serialWay(serial: Extract<ModbusOptions, { serial: object }>["serial"],
     link: async (events) => {
       const [{ RtuLink }, { serialLine }] = await Promise.all([import("./rtu.ts"), import("./lines.ts")]);
       const gap_ms = settings.baud > 19_200 ? GAP_MS_FAST : 3.5 * byte_ms;
-      return new RtuLink(serialLine(settings), { gap_ms }, clock, events);
+      return new RtuLink(serialLine(settings), { gap_ms }, doubt, clock, events);
     },
   };
 }
