@@ -226,7 +226,7 @@ describe("answers that come late", () => {
       ({ good }, write) => send(good, healthy || random() < 0.6 ? 0 : random() * TIMEOUT_MS * 3, write),
       async ({ poll, again }) => {
         let good = 0;
-        const end_ms = realClock.monotonic_ms() + 2500;
+        const end_ms = realClock.monotonic_ms() + 1500;
         while (realClock.monotonic_ms() < end_ms) {
           for (const [name, value] of Object.entries(await again())) {
             if (typeof value !== "bigint") continue;
@@ -234,7 +234,7 @@ describe("answers that come late", () => {
             good += 1;
           }
         }
-        assert.ok(good > 20, `${good} good readings`);
+        assert.ok(good > 10, `${good} good readings`);
         healthy = true;
         await realClock.sleep(TIMEOUT_MS * 6);
         await again();
