@@ -97,6 +97,8 @@ class OtlpTarget implements Target {
         return { ...outcome, reason: `${name}: ${outcome.reason}` };
       progress[name] = outcome;
     }
+    // Settled: who gives the batch once more wants it sent once more.
+    this.#progress.delete(batch);
     const outcome = combined(batch, progress);
     if (outcome.kind === "delivered" && outcome.reason !== undefined) this.#warn(outcome);
     return outcome;

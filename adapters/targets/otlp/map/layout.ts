@@ -21,6 +21,8 @@ export interface Layout {
    * follows and nothing else is to be filled in; `-1 - place` for other forms; NO_HOLE for text.
    */
   readonly holes: Int32Array;
+  /** `Templates.form` of each row. */
+  readonly forms: Uint8Array;
   readonly bytes: Uint8Array;
 }
 
@@ -69,7 +71,7 @@ export class LayoutBuilder {
   }
 
   /**
-   * Writes what was measured last at `start`, and into `holes` where the holes of each row are. Rows
+   * Writes what was measured last at `start`, and into `holes` and `forms` what is to be filled in. Rows
    * come in the order in which devices answer, OTLP wants them metric by metric: each goes where it
    * belongs, in the order of the rows within its series. What a template spills is another data point
    * written later, or a header: those are written last.
@@ -82,6 +84,7 @@ export class LayoutBuilder {
     from: number,
     to: number,
     holes: Int32Array,
+    forms: Uint8Array,
   ): void {
     const templates = this.#templates;
     let at = start;
@@ -102,7 +105,7 @@ export class LayoutBuilder {
       at += 1 + varintBytes(size) + size;
       this.#next[metric] = at - header.trailer.length - points;
     }
-    this.#putPoints(view, start, rows, from, to, holes);
+    this.#putPoints(view, start, rows, from, to, holes, forms);
 
     bytes.set(templates.resource, resource_at);
     bytes[scope_at] = RESOURCE_ENTRY.scope;
@@ -122,7 +125,15 @@ export class LayoutBuilder {
     }
   }
 
-  #putPoints(view: DataView, start: number, rows: Int32Array, from: number, to: number, holes: Int32Array): void {
+  #putPoints(
+    view: DataView,
+    start: number,
+    rows: Int32Array,
+    from: number,
+    to: number,
+    holes: Int32Array,
+    forms: Uint8Array,
+  ): void {
     const templates = this.#templates;
     const { words, word, bytes, metric_of, reading_bytes, form, time_at } = templates;
     const next = this.#next;
@@ -136,6 +147,7 @@ export class LayoutBuilder {
       let at = next[metric]!;
       const end = at + reading_bytes[first]!;
       const place = at - start + time_at[first]!;
+      forms[row] = form[first]!;
       holes[row] = form[first] === FORM_VALUE ? place : -1 - place;
       for (let template = first; at < end; template++) {
         const begin = word[template]!;
@@ -154,5 +166,5 @@ function metricBytes(header: MetricHeader, points: number): number {
   return header.head.length + 1 + varintBytes(data) + data;
 }
 
-export const layoutCost = ({ points, quality, holes, bytes }: Layout): number =>
-  points.byteLength + quality.byteLength + holes.byteLength + bytes.length;
+export const layoutCost = ({ points, quality, holes, forms, bytes }: Layout): number =>
+  points.byteLength + quality.byteLength + holes.byteLength + forms.length + bytes.length;

@@ -57,6 +57,7 @@ export class MetricsEncoder {
   /** Of each row of the batch, device by device: its template, and its holes where the layout is new. */
   #rows = new Int32Array(1024);
   #holes = new Int32Array(1024);
+  #forms = new Uint8Array(1024);
   #layouts_bytes = 0;
   readonly #gone = new FinalizationRegistry<{ bytes: number }>((held) => (this.#layouts_bytes -= held.bytes));
 
@@ -96,6 +97,7 @@ export class MetricsEncoder {
     if (rows > this.#rows.length) {
       this.#rows = new Int32Array(rows * 2);
       this.#holes = new Int32Array(rows * 2);
+      this.#forms = new Uint8Array(rows * 2);
     }
     let total = 0;
     let row = 0;
@@ -155,6 +157,7 @@ export class MetricsEncoder {
       points,
       quality,
       holes: this.#holes.slice(from, to),
+      forms: this.#forms.slice(from, to),
       bytes: Uint8Array.prototype.slice.call(this.#bytes, start, start + group.bytes),
     };
     const cost = layoutCost(layout);
@@ -177,13 +180,13 @@ export class MetricsEncoder {
     if (layout) {
       this.#bytes.set(layout.bytes, at);
       let row = 0;
-      for (const frame of group.frames) row = fill(this.#view, at, templates, frame, layout.holes, row);
+      for (const frame of group.frames) row = fill(this.#view, at, templates, frame, layout.holes, layout.forms, row);
       return;
     }
-    group.builder.build(this.#bytes, this.#view, at, this.#rows, from, group.to, this.#holes);
+    group.builder.build(this.#bytes, this.#view, at, this.#rows, from, group.to, this.#holes, this.#forms);
     this.#keepLayout(group, at);
     let row = from;
-    for (const frame of group.frames) row = fill(this.#view, at, templates, frame, this.#holes, row);
+    for (const frame of group.frames) row = fill(this.#view, at, templates, frame, this.#holes, this.#forms, row);
   }
 
   #reserve(bytes: number): void {
@@ -255,6 +258,7 @@ function fill(
   templates: Templates,
   frame: Frame,
   holes: Int32Array,
+  forms: Uint8Array,
   from: number,
 ): number {
   const { words, times_us, count } = frame;
@@ -270,20 +274,26 @@ function fill(
       view.setInt32(hole + HOLE_BYTES, words[row * 2]!, true);
       view.setInt32(hole + HOLE_BYTES + 4, words[row * 2 + 1]!, true);
     } else if (at !== NO_HOLE) {
-      fillRow(view, start + (at >= 0 ? at : -1 - at), templates, frame, row);
+      const hole = start + (at >= 0 ? at : -1 - at);
+      // A row without a time of its own (0, NaN) has the frame's.
+      const own = times_us === null ? 0 : times_us[row]!;
+      fillRow(view, hole, templates, frame, row, forms[from + row]!, own > 0 ? own : frame.time_us);
     }
   }
   return from + count;
 }
 
 /** Fills one row of any form; `hole` is where the time of its first data point goes. */
-function fillRow(view: DataView, hole: number, templates: Templates, frame: Frame, row: number): void {
-  const template = templateOf(templates, frame.points[row]!, frame.quality[row]!);
-  const form = templates.form[template]!;
-  // A row without a time of its own (0, NaN) has the frame's.
-  const own = frame.times_us === null ? 0 : frame.times_us[row]!;
-  const time_us = own > 0 ? own : frame.time_us;
-  if ((form & FORM_STATES) !== 0) return fillStates(view, hole, templates, template, frame, row, time_us);
+function fillRow(
+  view: DataView,
+  hole: number,
+  templates: Templates,
+  frame: Frame,
+  row: number,
+  form: number,
+  time_us: number,
+): void {
+  if ((form & FORM_STATES) !== 0) return fillStates(view, hole, templates, frame, row, time_us);
   view.setInt32(hole, nanosLow(time_us), true);
   view.setInt32(hole + 4, nanosHigh(time_us), true);
   if ((form & FORM_VALUE) !== 0) {
@@ -302,7 +312,6 @@ function fillStates(
   view: DataView,
   first_hole: number,
   templates: Templates,
-  first: number,
   frame: Frame,
   row: number,
   time_us: number,
@@ -319,6 +328,7 @@ function fillStates(
     high = Math.floor(code / TWO_TO_32) | 0;
   }
   const active = activeState(states, code);
+  const first = templateOf(templates, series, frame.quality[row]!);
   const time_low = nanosLow(time_us);
   const time_high = nanosHigh(time_us);
   let at = first_hole - templates.time_at[first]!;
