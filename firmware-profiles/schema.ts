@@ -324,8 +324,8 @@ export const serialLine = z.strictObject({
 });
 
 export const serialBehaviour = serialLine.extend({
-  framing: framing.optional(),
-  messages: z.array(serialMessage).optional(),
+  framing: framing.optional().describe("Where a frame begins and ends."),
+  messages: z.array(serialMessage).optional().describe("What is asked, and what is answered."),
   encoding: z.enum(["ascii", "latin1", "utf8"]).optional().describe("Default: ascii."),
   timeout: duration.optional().describe("Wait for an answer. Default: 1s."),
   pause: duration.optional().describe("Silence between two requests. Default: none."),

@@ -133,7 +133,7 @@ const targetNames = Object.keys(targets) as TargetName[];
 export const deviceSchema = z.strictObject({
   ...deviceCommon,
   // The loader of profiles says better what is wrong with a name.
-  profile: text.optional(),
+  profile: text.optional().describe(deviceCommon.profile.description ?? ""),
   points: z.array(z.unknown()).optional(),
   ...Object.fromEntries(sourceNames.map((name) => [name, z.unknown().optional()])),
 });
