@@ -9,12 +9,12 @@ import { EXIT } from "#agent/cli/exit.ts";
 import { siteContext } from "#agent/cli/site.ts";
 import { table } from "#agent/cli/table.ts";
 import type { Site } from "#agent/site/contract.ts";
+import { exampleSite } from "#agent/site/example.ts";
 import { loadSite } from "#agent/site/load.ts";
 import { formatFault } from "#profiles/fault.ts";
 import { Command } from "commander";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseDocument } from "yaml";
 import type { Fault, Simulated } from "./contract.ts";
@@ -41,7 +41,7 @@ const program = new Command("serve")
   .option("--json")
   .option("--free-ports", "take free ports, whatever the site file says")
   .action(async (what: string, options: Options) => {
-    const { site, text, remove } = await siteOf(what);
+    const { site, text } = await siteOf(what);
     const plant = await startPlant(site, { own_ports: options.freePorts !== true });
     if (options.write !== undefined) await writeFile(options.write, redirect(text, plant.devices));
     if (options.json === true) {
@@ -55,44 +55,35 @@ const program = new Command("serve")
     }
     await converse(plant);
     await plant.stop();
-    await remove();
     process.exit(EXIT.done);
   });
 
 /** A site file as it is, or a site around one profile. */
-async function siteOf(what: string): Promise<{ site: Site; text: string; remove: () => Promise<void> }> {
+async function siteOf(what: string): Promise<{ site: Site; text: string }> {
   const source = what.endsWith(".yaml") || what.endsWith(".yml") ? await readFile(what, "utf8") : null;
   if (source !== null && /^devices:/m.test(source)) {
-    return { site: await loadOrExit(what), text: source, remove: async () => undefined };
+    return { site: await loadOrExit(what), text: source };
   }
-  const name = what.replace(/^.*firmware-profiles\//, "").replace(/\.ya?ml$/, "");
-  const folder = await mkdtemp(join(tmpdir(), "lineside-sim-"));
-  const remove = async (): Promise<void> => await rm(folder, { recursive: true, force: true });
-  const path = join(folder, "site.yaml");
-  // The profile decides which protocol section fits: the loader says so for the other two.
-  const sections = [
-    "modbus: { host: 127.0.0.1, port: 15020 }",
-    'opcua: { endpoint: "opc.tcp://127.0.0.1:48400" }',
-    "serial: { port: /dev/ttyUSB0 }",
-  ];
-  const texts = sections.map(
-    (section) =>
-      `gateway: { id: sim }\ndevices:\n  - id: ${name.split("/").at(-1) ?? "device"}\n    profile: ${name}\n    ${section}\n`,
-  );
-  for (const text of texts) {
-    await writeFile(path, text);
-    const { site } = await loadSite(path, siteContext);
-    if (site !== null) return { site, text, remove };
-  }
-  await writeFile(path, texts[0] ?? "");
-  const { faults } = await loadSite(path, siteContext);
-  await remove();
-  for (const fault of faults) process.stderr.write(`${what}: ${fault.message}\n`);
-  process.exit(EXIT.input);
+  // A path names a profile file; the folder above its vendor's is where it and its fragments are found.
+  const folder = source === null ? "." : dirname(dirname(what));
+  const name =
+    source === null
+      ? what
+      : what
+          .split(/[\\/]/)
+          .slice(-2)
+          .join("/")
+          .replace(/\.ya?ml$/, "");
+  const { text, faults } = await exampleSite(name, folder, siteContext);
+  for (const fault of faults) process.stderr.write(`${formatFault(fault)}\n`);
+  if (text === null) process.exit(EXIT.input);
+  const path = join(folder, "example.yaml");
+  const site = await loadOrExit(path, async (wanted) => (wanted === path ? Buffer.from(text) : await readFile(wanted)));
+  return { site, text };
 }
 
-async function loadOrExit(path: string): Promise<Site> {
-  const { site, faults } = await loadSite(path, siteContext);
+async function loadOrExit(path: string, read = siteContext.readFile): Promise<Site> {
+  const { site, faults } = await loadSite(path, { ...siteContext, readFile: read });
   for (const fault of faults) process.stderr.write(`${formatFault(fault)}\n`);
   if (site === null) process.exit(EXIT.input);
   return site;
