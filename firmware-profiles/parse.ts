@@ -171,7 +171,7 @@ function received(input: unknown, expected = ""): string {
   if (Array.isArray(input)) return "not a list";
   if (isDataMap(input)) return "not a map";
   if (typeof input === "string")
-    return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" && !Number.isNaN(Number(input)) ? " (take the quotes away)" : ""}`;
+    return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" && Number.isFinite(Number(input)) ? " (take the quotes away)" : ""}`;
   return `not ${JSON.stringify(input)}${expected === "string" ? " (put it in quotes)" : ""}`;
 }
 

@@ -208,7 +208,7 @@ class Converter {
       return this.convert(target, path);
     }
     if (node.anchor !== undefined && node.anchor !== "") this.#anchors.set(node.anchor, node);
-    if (isScalar(node)) return this.#scalar(node.value, this.#at(node), path);
+    if (isScalar(node)) return this.#scalar(node.value, node.source ?? "", this.#at(node), path);
     this.#open.add(node);
     try {
       if (isSeq(node)) return this.#list(node.items as (Node | null)[], this.#at(node), path);
@@ -219,8 +219,9 @@ class Converter {
     return null;
   }
 
-  #scalar(value: unknown, at: At, path: readonly string[]): Scalar {
+  #scalar(value: unknown, source: string, at: At, path: readonly string[]): Scalar {
     if (typeof value === "string") return this.#options.text?.(value, at, path) ?? value;
+    if (typeof value === "number" && !Number.isFinite(value)) return Number.isNaN(value) ? "nan" : source;
     if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
     this.#report.fault(at, "expected a text, a number, true or false");
     return null;
@@ -248,7 +249,8 @@ class Converter {
         this.#report.fault(at, "a key must be a plain text");
         continue;
       }
-      const key = String(pair.key.value);
+      // As it was written: 0x10 and 1.0 are names here, not numbers.
+      const key = pair.key.source ?? String(pair.key.value);
       if (key === "__proto__") {
         this.#report.fault(at, `unknown key '${key}'`);
         continue;
@@ -296,10 +298,10 @@ class Converter {
     const scalar = node !== null && isScalar(node) ? node : null;
     const text = scalar === null ? "" : (scalar.source ?? String(scalar.value));
     const substituted = scalar !== null && typeof scalar.value === "string" && scalar.value !== data;
-    let inside: number | null = null;
-    if (scalar?.type === "PLAIN" && !text.includes("\n")) inside = value.offset;
-    if ((scalar?.type === "QUOTE_DOUBLE" || scalar?.type === "QUOTE_SINGLE") && !/[\\\n]|''/.test(text))
-      inside = value.offset + 1;
+    // Columns count through where each character stands for itself: no escape, no folded line.
+    const written = scalar?.range ? scalar.range[1] - scalar.range[0] : -1;
+    const quotes = written - text.length;
+    const inside = text.includes("\n") || (quotes !== 0 && quotes !== 2) ? null : value.offset + quotes / 2;
     return { key: value, value, text, inside, substituted };
   }
 }
