@@ -4,7 +4,10 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { OPCUACertificateManager } from "node-opcua";
 import { AttributeIds, ClientSubscription, OPCUAClient, TimestampsToReturn } from "node-opcua-client";
 import { createSource } from "#adapters/sources/opcua/source.ts";
 import { opcuaDevice, Recorder, testClock } from "#test/hardware-sim/opcua/rig.ts";
@@ -41,7 +44,10 @@ async function measure(count: () => number): Promise<Cost> {
 }
 
 async function bareClient(endpoint: string): Promise<Cost> {
-  const client = OPCUAClient.create({ endpointMustExist: false });
+  const folder = await mkdtemp(join(tmpdir(), "lineside-bench-opcua-"));
+  // Without one of its own the client would keep its certificates in the home folder.
+  const certificates = new OPCUACertificateManager({ rootFolder: folder, disableFileWatchers: true });
+  const client = OPCUAClient.create({ endpointMustExist: false, clientCertificateManager: certificates });
   await client.connect(endpoint);
   const session = await client.createSession();
   const index = (await session.readNamespaceArray()).indexOf("urn:lineside:bench");
@@ -69,6 +75,7 @@ async function bareClient(endpoint: string): Promise<Cost> {
   const cost = await measure(() => counted);
   await session.close(true);
   await client.disconnect();
+  await rm(folder, { recursive: true, force: true });
   return cost;
 }
 
@@ -90,7 +97,7 @@ async function ourSource(endpoint: string): Promise<Cost> {
 }
 
 export async function bench(): Promise<readonly Row[]> {
-  const script = join(import.meta.dirname, "opcua", "server.ts");
+  const script = join(import.meta.dirname, "opcua-server.ts");
   const child = spawn(process.execPath, [script, String(ITEMS), String(EVERY_MS)], {
     stdio: ["pipe", "pipe", "inherit"],
   });

@@ -24,8 +24,6 @@ import type { OpcuaOptions } from "./options.ts";
 import { aborted, settled, within } from "./race.ts";
 import { APPLICATION_NAME, type CertificateFiles, leafOf, type TrustStore } from "./trust.ts";
 
-/** A session without traffic for so long is ended by the server. */
-const SESSION_TIMEOUT_MS = 60_000;
 /** A goodbye that is not answered by then is none. */
 const FAREWELL_MS = 1_000;
 
@@ -52,6 +50,8 @@ export interface LinkSettings {
   readonly peer: Peer;
   readonly options: OpcuaOptions;
   readonly timeout_ms: number;
+  /** Without traffic for so long the server may end the session. */
+  readonly session_ms: number;
   readonly trust: TrustStore;
   readonly clock: Clock;
   /** Takes what is still being put away when an attempt has failed or was aborted. */
@@ -62,7 +62,7 @@ export class Link {
   /** Called once when the connection breaks by itself. */
   onLost: (cause: unknown) => void = () => {};
   /** How long the session lives without traffic, as the server revised it. */
-  sessionTimeout_ms = SESSION_TIMEOUT_MS;
+  sessionTimeout_ms: number;
   readonly #settings: LinkSettings;
   readonly #client: OPCUAClient;
   #channel: ClientSecureChannelLayer | null = null;
@@ -73,6 +73,7 @@ export class Link {
 
   private constructor(settings: LinkSettings, security: OPCUAClientOptions) {
     this.#settings = settings;
+    this.sessionTimeout_ms = settings.session_ms;
     this.#client = OPCUAClient.create(security);
     this.#client.on("secure_channel_created", (channel) => (this.#channel = channel));
     this.#client.on("close", (cause) => {
@@ -172,16 +173,16 @@ export class Link {
 }
 
 async function clientOptions(settings: LinkSettings): Promise<OPCUAClientOptions> {
-  const { options, peer, timeout_ms, trust } = settings;
+  const { options, peer, timeout_ms, session_ms, trust } = settings;
   return {
     applicationName: APPLICATION_NAME,
     clientName: `${APPLICATION_NAME} ${peer.device}`,
     certificateKeyPairProvider: await trust.own(filesOf(options)),
     connectionStrategy: { initialDelay: 100, maxDelay: 100, maxRetry: 0 },
     // The library means an idle socket by it, not a connection that takes long.
-    transportTimeout: 2 * SESSION_TIMEOUT_MS,
+    transportTimeout: 2 * session_ms,
     defaultTransactionTimeout: timeout_ms,
-    requestedSessionTimeout: SESSION_TIMEOUT_MS,
+    requestedSessionTimeout: session_ms,
     keepSessionAlive: false,
     // Servers behind NAT or with several names announce another URL than the one that leads to them.
     endpointMustExist: false,

@@ -11,6 +11,7 @@ const PUBLISHING_MIN_MS = 100;
 /** A subscription says at least so often that it lives, however slow its points are. */
 const PUBLISHING_MAX_MS = 5_000;
 const QUEUE = 10;
+const SESSION_MIN_MS = 60_000;
 
 export interface Plan {
   readonly mode: "subscribe" | "poll";
@@ -27,6 +28,8 @@ export interface Plan {
   readonly queue: number;
   readonly watchdog_ms: number;
   readonly timeout_ms: number;
+  /** How long the session may be without traffic. */
+  readonly session_ms: number;
 }
 
 export function compilePlan(device: Device<OpcuaPoint, OpcuaOptions>): Plan {
@@ -56,6 +59,7 @@ export function compilePlan(device: Device<OpcuaPoint, OpcuaOptions>): Plan {
     queue: options.queue ?? QUEUE,
     watchdog_ms: options.watchdog ?? Math.max(3 * beat_ms, WATCHDOG_MIN_MS),
     timeout_ms,
+    session_ms: mode === "poll" ? SESSION_MIN_MS : Math.max(SESSION_MIN_MS, 3 * publishing_ms),
   };
 }
 

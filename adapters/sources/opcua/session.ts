@@ -90,6 +90,7 @@ export class OpcuaSession implements Session {
         peer,
         options: this.#options,
         timeout_ms: plan.timeout_ms,
+        session_ms: plan.session_ms,
         trust: this.#trust,
         clock,
         leave: (farewell) => this.#leave(farewell),

@@ -85,12 +85,14 @@ export class Subscription {
   /** Resolves once every point is monitored or known to be bad; the bad ones are given to the sink. */
   async start(signal: AbortSignal): Promise<void> {
     const { plan, clock, rows } = this.#settings;
-    const wanted_ms = Math.max(1, Math.floor(plan.watchdog_ms / BEATS / plan.publishing_ms));
+    // Keep-alives feed the watchdog, and the Publish requests that follow them keep the session.
+    const quiet_ms = Math.min(plan.watchdog_ms, this.#link.sessionTimeout_ms) / BEATS;
+    const keepAlive = Math.max(1, Math.floor(quiet_ms / plan.publishing_ms));
     const response = await this.#link.request<CreateSubscriptionResponse>(
       new CreateSubscriptionRequest({
         requestedPublishingInterval: plan.publishing_ms,
-        requestedMaxKeepAliveCount: wanted_ms,
-        requestedLifetimeCount: Math.max(BEATS * wanted_ms, Math.ceil(LIFETIME_MIN_MS / plan.publishing_ms)),
+        requestedMaxKeepAliveCount: keepAlive,
+        requestedLifetimeCount: Math.max(BEATS * keepAlive, Math.ceil(LIFETIME_MIN_MS / plan.publishing_ms)),
         maxNotificationsPerPublish: ROWS_MAX,
         publishingEnabled: true,
         priority: 0,

@@ -1,4 +1,4 @@
-/** The server of the OPC UA bench, in a process of its own: `node server.ts ITEMS EVERY_MS`; says its port. */
+/** The server of the OPC UA bench, in a process of its own: `node opcua-server.ts ITEMS EVERY_MS`; says its port. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
