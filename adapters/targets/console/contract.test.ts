@@ -1,5 +1,5 @@
 import { Writable } from "node:stream";
-import type { AdapterContext } from "#adapters/contract.ts";
+import type { AdapterContext } from "../../contract.ts";
 import { recordsOfLines } from "#test/contract/lines.ts";
 import { type Stand, targetSuite } from "#test/contract/target.ts";
 import { createTarget } from "./target.ts";

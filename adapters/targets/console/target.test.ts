@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { PassThrough, Writable } from "node:stream";
 import { describe, test } from "node:test";
-import type { AdapterContext } from "#adapters/contract.ts";
-import { bad, uncertain } from "#adapters/quality.ts";
+import type { AdapterContext } from "../../contract.ts";
+import { bad, uncertain } from "../../quality.ts";
 import { batchOf, descriptor, frameOf, series } from "#test/contract/batches.ts";
 import { realClock } from "#test/contract/clock.ts";
 import { createTarget } from "./target.ts";

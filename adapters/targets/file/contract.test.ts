@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { AdapterContext } from "#adapters/contract.ts";
+import type { AdapterContext } from "../../contract.ts";
 import { type Stand, targetSuite } from "#test/contract/target.ts";
 import { recordsOfLines } from "#test/contract/lines.ts";
 import { fileOptions } from "./options.ts";

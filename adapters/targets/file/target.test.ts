@@ -4,8 +4,8 @@ import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, trunca
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
-import type { AdapterContext, Batch, Outcome, Target } from "#adapters/contract.ts";
-import { bad } from "#adapters/quality.ts";
+import type { AdapterContext, Batch, Outcome, Target } from "../../contract.ts";
+import { bad } from "../../quality.ts";
 import { batchOf, descriptor, frameOf, series } from "#test/contract/batches.ts";
 import { realClock } from "#test/contract/clock.ts";
 import { parseLines } from "#test/contract/lines.ts";

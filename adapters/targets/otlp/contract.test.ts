@@ -1,4 +1,4 @@
-import type { AdapterContext, Target } from "#adapters/contract.ts";
+import type { AdapterContext, Target } from "../../contract.ts";
 import { type Received, type Stand, targetSuite } from "#test/contract/target.ts";
 import { micros, numberOf, valueOf, valuesOf } from "#test/receiver/book.ts";
 import { type KeptRequest, startReceiver } from "#test/receiver/receiver.ts";

@@ -6,7 +6,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
-import type { AdapterContext, Batch, Event, Outcome, Target } from "#adapters/contract.ts";
+import type { AdapterContext, Batch, Event, Outcome, Target } from "../../contract.ts";
 import { batchOf, descriptor, frameOf, series } from "#test/contract/batches.ts";
 import { realClock } from "#test/contract/clock.ts";
 import { createAuthority } from "#test/receiver/certificates.ts";

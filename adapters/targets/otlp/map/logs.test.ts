@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { bad, uncertain } from "#adapters/quality.ts";
+import { bad, uncertain } from "../../../quality.ts";
 import { batchOf, descriptor, frameOf, series } from "#test/contract/batches.ts";
 import { countLogs } from "#test/receiver/count.ts";
 import { decodeLogsRequest } from "#test/receiver/proto.ts";

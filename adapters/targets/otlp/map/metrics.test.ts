@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Batch } from "#adapters/contract.ts";
-import { bad, uncertain } from "#adapters/quality.ts";
+import type { Batch } from "../../../contract.ts";
+import { bad, uncertain } from "../../../quality.ts";
 import { batchOf, descriptor, frameOf, series } from "#test/contract/batches.ts";
 import { countPoints } from "#test/receiver/count.ts";
 import { decodeMetricsRequest, type NumberDataPoint } from "#test/receiver/proto.ts";

@@ -5,8 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Batch, Descriptor, Event, Series } from "#adapters/contract.ts";
-import { bad, classOf, GOOD, reasonOf, uncertain } from "#adapters/quality.ts";
+import type { Batch, Descriptor, Event, Series } from "../../../contract.ts";
+import { bad, classOf, GOOD, reasonOf, uncertain } from "../../../quality.ts";
 import { batchOf, descriptor, frameOf, type Row, series } from "#test/contract/batches.ts";
 import { countLogs, countPoints } from "#test/receiver/count.ts";
 import {

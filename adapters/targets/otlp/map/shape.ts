@@ -16,8 +16,8 @@ import type { Attributes, Descriptor, Series } from "../../../contract.ts";
 import { classOf, type Quality, reasonOf } from "../../../quality.ts";
 
 /** Attributes of a data point or log record whose reading is not good. */
-export const QUALITY_ATTRIBUTE = "lineside.quality";
-export const REASON_ATTRIBUTE = "lineside.quality_reason";
+const QUALITY_ATTRIBUTE = "lineside.quality";
+const REASON_ATTRIBUTE = "lineside.quality_reason";
 /** The state of a code that the profile does not name. */
 export const UNKNOWN_STATE = "unknown";
 

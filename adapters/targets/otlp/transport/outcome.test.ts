@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Outcome } from "#adapters/contract.ts";
+import type { Outcome } from "../../../contract.ts";
 import { encodeMessage } from "#test/receiver/proto.ts";
 import { deliveredOutcome, GRPC_NAMES, grpcOutcome, httpOutcome, retryAfter, said } from "./outcome.ts";
 import { partialSuccess, partialSuccessOfJson, statusDetails } from "./response.ts";
