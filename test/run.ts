@@ -34,8 +34,8 @@ const SUITES: Record<string, Suite> = {
     timeout_ms: 60_000,
     concurrency: 2,
   },
-  interop: { files: ["test/interop/**/*.test.ts"], files_min: 0, timeout_ms: 120_000, concurrency: 2 },
-  faults: { files: ["test/faults/**/*.test.ts"], files_min: 0, timeout_ms: 900_000, concurrency: 1 },
+  interop: { files: ["test/interop/**/*.test.ts"], files_min: 1, timeout_ms: 120_000, concurrency: 2 },
+  faults: { files: ["test/faults/**/*.test.ts"], files_min: 1, timeout_ms: 900_000, concurrency: 1 },
 };
 
 /** Every process of this run carries it in its environment, however often it forks or detaches. */

@@ -163,7 +163,7 @@ function checkImports(file: string, room: Room, isTest: boolean, imports: readon
       if (to === "test" && !isTest) report("test", offset, `production code imports ${request}`);
       else if (to !== "test" && !ARROWS[room].includes(to))
         report("arrow", offset, `${room} may not import ${to} (${request})`);
-    } else if (!request.startsWith(".") && room !== "test") {
+    } else if (!request.startsWith(".") && !isTest) {
       report("arrow", offset, `${request} is in the same room: write a relative path`);
     }
     if (!isTest && target.path.endsWith(".test.ts")) report("test", offset, `production code imports ${request}`);
