@@ -282,6 +282,27 @@ describe("otlp target, options", () => {
     );
   });
 
+  test("says which header cannot be sent, and not what is in it", async (t) => {
+    for (const endpoint of ["http://127.0.0.1:4317", "http://127.0.0.1:4318"]) {
+      await rejects(
+        t,
+        { endpoint, headers: { authorization: "secret\n" } },
+        /^otlp: headers\.authorization: the value contains a line break/,
+      );
+      await rejects(t, { endpoint, headers: { "x-site": "Köln" } }, /^otlp: headers\.x-site: .* beyond ASCII$/);
+      await rejects(t, { endpoint, headers: { "x-site-bin": "a" } }, /^otlp: headers\.x-site-bin: /);
+    }
+  });
+
+  test("says what is wrong with the endpoint, and shows no password", async (t) => {
+    await rejects(t, { endpoint: "http://[::1" }, /^otlp: endpoint: http:\/\/\[::1 is not a URL$/);
+    await rejects(
+      t,
+      { endpoint: "https://user:secret@otel.example" },
+      /^otlp: endpoint: user and password belong into headers/,
+    );
+  });
+
   test("takes the protocol from the port, and knows that gRPC has no zstd", async (t) => {
     await rejects(t, { endpoint: "http://127.0.0.1:4317", compression: "zstd" }, /zstd needs protocol http/);
     await make(t, { endpoint: "http://127.0.0.1:4318", compression: "zstd" });

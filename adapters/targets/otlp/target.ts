@@ -23,10 +23,11 @@ type Settled = Delivered | Extract<Outcome, { kind: "refused" }>;
 /** `empty`: the batch has nothing for that signal. */
 type Progress = Partial<Record<Signal, Settled | "empty">>;
 
-/** Throws LinesideError `config` where a file that `options.tls` names cannot be used. */
+/** Throws LinesideError `config` where endpoint, headers or the files that `options.tls` names cannot be used. */
 export async function createTarget(options: OtlpOptions, context: AdapterContext): Promise<Target> {
-  const endpoint = new URL(options.endpoint);
+  const endpoint = endpointOf(options.endpoint);
   const protocol = options.protocol ?? (endpoint.port === "4318" ? "http/protobuf" : "grpc");
+  checkHeaders(options.headers);
   const tls = await readTls(options.tls, options.endpoint);
   const encoding = { quality_attributes: options.quality_attributes, bytes_max: REQUEST_BYTES_MAX };
   const encoder = protocol === "http/json" ? jsonEncoder(encoding) : protobufEncoder(encoding);
@@ -46,6 +47,26 @@ export async function createTarget(options: OtlpOptions, context: AdapterContext
     new HttpTransport({ ...common, compression, content_type: encoder.content_type }),
     context,
   );
+}
+
+function endpointOf(text: string): URL {
+  if (!URL.canParse(text)) throw new LinesideError("config", `otlp: endpoint: ${text} is not a URL`);
+  const endpoint = new URL(text);
+  if (endpoint.username !== "" || endpoint.password !== "") {
+    throw new LinesideError("config", "otlp: endpoint: user and password belong into headers.authorization");
+  }
+  return endpoint;
+}
+
+/** What both gRPC metadata and HTTP headers can carry. The value is a secret more often than not: it is not shown. */
+function checkHeaders(headers: OtlpOptions["headers"]): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (/-bin$/i.test(name))
+      throw new LinesideError("config", `otlp: headers.${name}: binary metadata (-bin) is not supported`);
+    if (/^[\x20-\x7e]*$/.test(value)) continue;
+    const what = /[\r\n]/.test(value) ? "a line break (a file that ends with a newline?)" : "a character beyond ASCII";
+    throw new LinesideError("config", `otlp: headers.${name}: the value contains ${what}`);
+  }
 }
 
 class OtlpTarget implements Target {
