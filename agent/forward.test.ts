@@ -160,11 +160,24 @@ describe("forwarding", () => {
     const { clock, forwarder, append, answers, batches, advanced, valuesOf } = rig();
     append([1, 2, 3, 4]);
     answers.push({ kind: "too_large", reason: "413" }, { kind: "too_large", reason: "413" });
+    // A receiver short of memory says the same; a single reading waits for it.
     answers.push({ kind: "too_large", reason: "413" });
     forwarder.start();
-    await clock.advance(10);
-    assert.deepEqual(batches.map(valuesOf), [[1, 2, 3, 4], [1, 2], [1], [2], [3, 4]]);
-    assert.deepEqual(advanced, [[1, 3, 1]], "a single reading that is too large is refused");
+    await clock.advance(1000);
+    assert.deepEqual(batches.map(valuesOf), [[1, 2, 3, 4], [1, 2], [1], [1], [2], [3, 4]]);
+    assert.deepEqual(advanced, [[1, 4, 0]]);
+    await forwarder.stop(0);
+  });
+
+  test("a single reading that stays too large for a minute is refused, and the rest goes on", async () => {
+    const { clock, forwarder, append, answers, advanced, events } = rig();
+    append([1]);
+    for (let tries = 0; tries < 26; tries++) answers.push({ kind: "too_large", reason: "413" });
+    append([2]);
+    forwarder.start();
+    await clock.advance(120_000);
+    assert.deepEqual(advanced, [[2, 1, 1]]);
+    assert.equal(events[0]?.attributes["gap.reason"], "refused");
     await forwarder.stop(0);
   });
 

@@ -28,6 +28,11 @@ const RETRY_MS_FIRST = 250;
 /** So that the first export after a receiver's return comes within 3 s. A receiver may ask for longer waits. */
 const RETRY_MS_MAX = 2_500;
 const RETRY_MS_MAX_ASKED = 300_000;
+/**
+ * A single reading is never too large: a receiver that says so is short of memory, and most mean it for a
+ * while only. After so many tries (about a minute) it is taken at its word.
+ */
+const TOO_LARGE_TRIES = 24;
 /** After so many deliveries in a row a reduced batch size is raised again. */
 const GROW_AFTER = 50;
 
@@ -182,11 +187,12 @@ export class Forwarder {
   async #deliver(batch: Batch): Promise<Exclude<Outcome, { kind: "retry" }> | null> {
     const { clock, log, name, target } = this.#options;
     const { signal } = this.#stop;
+    const single = batch.readings + batch.events.length <= 1;
     for (let attempt = 0; ; attempt++) {
       if (signal.aborted) return null;
       if (attempt === 0) this.#enter("delivering", "");
       const started_ms = clock.monotonic_ms();
-      const outcome = await target.deliver(batch, signal);
+      const outcome = asRetry(await target.deliver(batch, signal), single && attempt < TOO_LARGE_TRIES);
       this.#deliver_ms = clock.monotonic_ms() - started_ms;
       if (signal.aborted && outcome.kind !== "delivered") return null;
       if (outcome.kind !== "retry") {
@@ -248,6 +254,10 @@ export class Forwarder {
     this.#reason = reason;
     this.#since_us = this.#options.clock.now_us();
   }
+}
+
+function asRetry(outcome: Outcome, again: boolean): Outcome {
+  return outcome.kind === "too_large" && again ? { kind: "retry", reason: outcome.reason } : outcome;
 }
 
 /** Smaller batches with the same content; a batch of events alone is cut in two. */
