@@ -30,12 +30,12 @@ const APART = ["interop", "faults", "bench"];
 const SUITES: Record<string, Suite> = {
   unit: {
     files: ["{agent,adapters,buffer,firmware-profiles,deploy}/**/*.test.ts", "test/**/*.test.ts"],
-    files_min: 10,
+    files_min: 50,
     timeout_ms: 60_000,
     concurrency: 2,
   },
   interop: { files: ["test/interop/**/*.test.ts"], files_min: 1, timeout_ms: 120_000, concurrency: 2 },
-  faults: { files: ["test/faults/**/*.test.ts"], files_min: 1, timeout_ms: 900_000, concurrency: 1 },
+  faults: { files: ["test/faults/**/*.test.ts"], files_min: 3, timeout_ms: 900_000, concurrency: 1 },
 };
 
 /** Every process of this run carries it in its environment, however often it forks or detaches. */

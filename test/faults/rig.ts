@@ -22,6 +22,11 @@ const LINESIDE = resolve(import.meta.dirname, "../../agent/cli/lineside.js");
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
 const LOG_LINES_MAX = 5_000;
+/**
+ * Closes what the agent must not inherit, then becomes the agent: a simulated serial line is a pty of the
+ * test's process, and one whose other end the agent held itself would never hang up.
+ */
+const WITH_STDIO_ALONE = 'for fd in /proc/$$/fd/*; do n=${fd##*/}; ((n > 2)) && eval "exec $n>&-"; done; exec "$@"';
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
@@ -101,7 +106,8 @@ export class AgentProcess {
   url = "";
 
   private constructor(file: string, data_dir: string) {
-    this.#child = spawn(process.execPath, [LINESIDE, "run", file, "--data", data_dir], {
+    const command = [process.execPath, LINESIDE, "run", file, "--data", data_dir];
+    this.#child = spawn("bash", ["-c", WITH_STDIO_ALONE, "lineside", ...command], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#ended = new Promise((done) => this.#child.once("close", (code, signal) => done(signal ?? code ?? -1)));
