@@ -352,6 +352,5 @@ export type ModbusPoint = Resolved<z.output<typeof modbusPoint>>;
 export type OpcuaPoint = Resolved<z.output<typeof opcuaPoint>>;
 export type SerialPoint = Resolved<z.output<typeof serialPoint>>;
 export type ModbusBehaviour = z.output<typeof modbusBehaviour>;
-export type OpcuaBehaviour = z.output<typeof opcuaBehaviour>;
 export type SerialBehaviour = z.output<typeof serialBehaviour>;
 export type SerialMessage = z.output<typeof serialMessage>;

@@ -85,8 +85,15 @@ describe("faults spoil only their own device", () => {
     for (const { id } of DEVICES) await until(`${id} is read`, 15_000, () => allGood(id));
   }
 
-  // A hook that fails is the end of the suite, without its `after`.
-  before(() => setUp().catch((error: unknown) => cleanUp().finally(() => Promise.reject(error))));
+  before(async () => {
+    try {
+      await setUp();
+    } catch (error) {
+      // A hook that fails is the end of the suite, without its `after`.
+      await cleanUp();
+      throw error;
+    }
+  });
   after(cleanUp);
 
   /** Runs one fault of one device, from a plant that is well to a plant that is well again. */

@@ -2,8 +2,6 @@
  * Simulated devices: real sockets and ptys that answer as the device of a profile would, with moving
  * values, and with faults that can be switched on. The demo, `lineside sim` and the tests share them.
  */
-import type { Device } from "#adapters/contract.ts";
-
 /** A fault that can be switched on and off while the device is served. */
 export type Fault =
   /** Modbus: answers a read that touches these addresses with this exception code. */
@@ -50,5 +48,3 @@ export interface SimulateOptions {
   /** Wall time in microseconds: values move with it. */
   readonly now_us: () => number;
 }
-
-export type Simulate = (device: Device<never, never>, options: SimulateOptions) => Promise<Simulated>;

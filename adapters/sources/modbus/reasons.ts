@@ -9,8 +9,6 @@ export const CRC_ERROR = bad("crc_error");
 export const GARBAGE = bad("garbage");
 /** TCP: an answer to this very request in the name of another unit. */
 export const WRONG_UNIT = bad("wrong_unit");
-/** The link was lost before the answer came. */
-export const LINK_LOST = bad("link_lost");
 
 /** The scale register says 0x8000 (SunSpec: not implemented). */
 export const NOT_IMPLEMENTED = bad("not_implemented");
