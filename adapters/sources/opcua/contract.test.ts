@@ -34,7 +34,7 @@ for (const mode of ["subscribe", "poll"]) {
     // The contract of simulators serves all protocols, and so knows none of their points.
     simulate: (device, options) => simulate(device as Device<never, never>, options),
     silence_ms: TIMEOUT_MS,
-    round_ms: 800,
+    round_ms: 500,
     late_ms: mode === "poll" ? TIMEOUT_MS + 100 : null,
   });
 }

@@ -12,10 +12,10 @@ import { bad, isBad, type Quality } from "../../quality.ts";
 import { qualityOfStatus } from "./status.ts";
 
 const TYPE_MISMATCH = bad("type_mismatch");
-const TYPE_UNSUPPORTED = bad("type_unsupported");
+export const TYPE_UNSUPPORTED = bad("type_unsupported");
 const OUT_OF_RANGE = bad("out_of_range");
 const NOT_A_NUMBER = bad("not_a_number");
-const NO_VALUE = bad("no_value");
+export const NO_VALUE = bad("no_value");
 const TWO_32 = 4_294_967_296;
 /** DateTime 0 (1601-01-01) and the type's last value (9999-12-31) both mean that there is no time (Part 6, 5.2.2.5). */
 const TIME_MIN_MS = -11_644_473_600_000;
@@ -146,7 +146,7 @@ function textWriter(check: Check): Writer {
   };
 }
 
-/** Status, time and value of one DataValue into a row. `time_us` is when the answer came. */
+/** Status, time and value of one DataValue, as the library decoded it, into a row. `time_us` is when the answer came. */
 export function writeDataValue(frame: Frame, row: number, writer: Writer, value: DataValue, time_us: number): void {
   const quality = qualityOfStatus(value.statusCode.value);
   if (frame.times_us) frame.times_us[row] = timeOf(value, time_us);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { after, afterEach, before, describe, test } from "node:test";
 import { DataType, DataValue, StatusCodes, Variant, VariantArrayType } from "node-opcua-client";
 import {
@@ -105,6 +106,12 @@ function openSession(
   const session = source.open(device, recorder.context);
   open.add({ session, source });
   return { session, recorder, device };
+}
+
+/** The other end of a line hears of its end a little later. */
+async function eventually<T>(look: () => T, expected: T): Promise<void> {
+  for (let i = 0; i < 100 && !isDeepStrictEqual(look(), expected); i++) await clock.sleep(10);
+  assert.deepEqual(look(), expected);
 }
 
 /** Switches a fault on, at the latest until the end of the test. */
@@ -216,7 +223,7 @@ describe("subscribe", () => {
       heal();
     }
     assert.equal(recorder.losses[0]?.code, "subscription_silent");
-    assert.ok(performance.now() - since < 1_500);
+    assert.ok(performance.now() - since < 2_000);
     assert.equal(recorder.losses.length, 1);
   });
 
@@ -250,13 +257,13 @@ describe("poll", () => {
   });
 
   test("an answer that does not come is bad quality, not the end", async () => {
-    const { session, recorder } = openSession({ mode: "poll", timeout: "200ms" }, POINTS.slice(0, 2));
+    const { session, recorder } = openSession({ mode: "poll", timeout: "500ms" }, POINTS.slice(0, 2));
     await session.connect(idle);
-    const heal = inject({ kind: "delay", ms: 400 });
+    const heal = inject({ kind: "delay", ms: 700 });
     await session.poll(0, idle);
     assert.equal(quality(recorder, "temperature"), "bad timeout");
     heal();
-    await clock.sleep(400);
+    await clock.sleep(700);
     await session.poll(0, idle);
     assert.equal(quality(recorder, "temperature"), "good");
     assert.deepEqual(recorder.losses, []);
@@ -356,7 +363,7 @@ describe("the link", () => {
       heal();
     }
     await session.connect(idle);
-    assert.equal(server.stats().connections, 1);
+    await eventually(() => server.stats().connections, 1);
   });
 
   test("a connect can be aborted at any moment", async () => {
@@ -370,8 +377,7 @@ describe("the link", () => {
       await assert.rejects(session.connect(soon), { code: "aborted" });
       assert.ok(performance.now() - since < 800, "an abort waits for nobody");
       await assert.rejects(session.connect(idle), { code: "timeout" });
-      await clock.sleep(20);
-      assert.equal(dead.connections(), 0);
+      await eventually(() => dead.connections(), 0);
     } finally {
       await dead.close();
     }
@@ -386,9 +392,8 @@ describe("the link", () => {
         await session.close();
       }
     }
-    await clock.sleep(50);
-    assert.equal(server.stats().connections, 0);
-    assert.equal(server.sessions(), sessions);
+    await eventually(() => server.stats().connections, 0);
+    await eventually(() => server.sessions(), sessions);
   });
 
   test("close ends sessions and subscriptions at the server, at any time, also twice", async () => {
@@ -401,9 +406,8 @@ describe("the link", () => {
     await session.connect(idle);
     assert.equal(server.subscriptions(), subscriptions + 1);
     await Promise.all([session.close(), session.close()]);
-    await clock.sleep(20);
-    assert.deepEqual(
-      [server.sessions(), server.subscriptions(), server.stats().connections],
+    await eventually(
+      () => [server.sessions(), server.subscriptions(), server.stats().connections],
       [sessions, subscriptions, 0],
     );
   });
@@ -416,8 +420,7 @@ describe("the link", () => {
     await session.close();
     heal();
     assert.ok(performance.now() - since < 3_500, `${performance.now() - since} ms`);
-    await clock.sleep(20);
-    assert.equal(server.stats().connections, 0);
+    await eventually(() => server.stats().connections, 0);
   });
 });
 
@@ -447,7 +450,7 @@ describe("security", () => {
     await rm(join(servers, pin));
     await session.connect(idle);
     await session.close();
-    assert.equal(server.stats().connections, 0);
+    await eventually(() => server.stats().connections, 0);
   });
 
   test("a wrong password is access_denied, and pins nothing", async () => {
@@ -455,7 +458,7 @@ describe("security", () => {
     const { session } = openSession({ ...secured, password: "wrong" }, POINTS, clock, data_dir);
     await assert.rejects(session.connect(idle), { code: "access_denied", message: /check user and password/ });
     assert.deepEqual(await readdir(join(data_dir, "opcua", "servers")), []);
-    assert.equal(server.stats().connections, 0);
+    await eventually(() => server.stats().connections, 0);
   });
 
   test("a password without security is warned about, and works", async () => {

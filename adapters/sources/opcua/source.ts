@@ -3,11 +3,13 @@ import type { OpcuaPoint } from "#profiles/schema.ts";
 import type { AdapterContext, Session, Source } from "../../contract.ts";
 import type { OpcuaOptions } from "./options.ts";
 import { quieten } from "./quiet.ts";
+import { keepNotificationsRaw } from "./raw.ts";
 import { OpcuaSession } from "./session.ts";
 import { createTrustStore } from "./trust.ts";
 
 export function createSource(context: AdapterContext): Source<OpcuaPoint, OpcuaOptions> {
   quieten(context.log);
+  keepNotificationsRaw();
   const trust = createTrustStore(context);
   const live = new Set<Session>();
   return {

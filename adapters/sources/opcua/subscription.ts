@@ -4,7 +4,7 @@
  *   createSubscription ─▶ createMonitoredItems in chunks ─▶ PUBLISH_DEPTH Publish requests stay open
  *   PublishResponse ─▶ one row per notification ─▶ frame ─▶ sink;  acknowledged with the next Publish
  *
- * Publish responses are taken as they are decoded: no object, listener or closure per monitored item.
+ * Notifications are read from their bytes (raw.ts): no object, listener or closure per monitored item.
  * A watchdog sees to it that data or keep-alives come; bad nodes are tried again, slowly, by themselves.
  */
 import {
@@ -24,10 +24,11 @@ import {
 import type { Clock, LinesideError, Log } from "../../contract.ts";
 import { bad, type Quality } from "../../quality.ts";
 import { ChunkSize } from "./chunks.ts";
-import { refuse, writeDataValue } from "./decode.ts";
+import { refuse } from "./decode.ts";
 import { errorOf, fail, type Peer } from "./errors.ts";
 import { type Link, ServiceRefused } from "./link.ts";
 import type { Plan } from "./plan.ts";
+import { rawOf, readNotification, type RowTaker } from "./raw.ts";
 import { type Rows, ROWS_MAX } from "./rows.ts";
 import { nameOf, overflowed, qualityOfStatus } from "./status.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -73,6 +74,7 @@ export class Subscription {
   #sequence = 0;
   #overflows = 0;
   #ended = false;
+  readonly #taker: RowTaker;
 
   constructor(settings: SubscriptionSettings, link: Link, nodes: readonly (NodeId | null)[], itemsPerCall_max: number) {
     this.#settings = settings;
@@ -80,6 +82,21 @@ export class Subscription {
     this.#nodes = nodes;
     this.#chunk = new ChunkSize(itemsPerCall_max);
     this.#heard = new Uint8Array(nodes.length);
+    const { plan, rows } = settings;
+    this.#taker = {
+      // Client handles are indexes of points.
+      writer: (point) => plan.writers[point],
+      row: (point) => {
+        this.#heard[point] = 1;
+        return rows.next(point);
+      },
+      get frame() {
+        return rows.frame;
+      },
+      status: (code) => {
+        if (overflowed(code)) this.#overflow();
+      },
+    };
   }
 
   /** Resolves once every point is monitored or known to be bad; the bad ones are given to the sink. */
@@ -242,18 +259,17 @@ export class Subscription {
   }
 
   #take(notification: DataChangeNotification): void {
-    const { plan, clock, rows } = this.#settings;
-    const items = notification.monitoredItems ?? [];
-    const now_us = clock.now_us();
-    rows.begin(now_us, items.length);
-    for (const item of items) {
-      const point = item.clientHandle;
-      const writer = plan.writers[point];
-      if (writer === undefined) continue;
-      const row = rows.next(point);
-      this.#heard[point] = 1;
-      writeDataValue(rows.frame, row, writer, item.value, now_us);
-      if (overflowed(item.value.statusCode.value)) this.#overflow();
+    const { clock, rows, peer } = this.#settings;
+    const body = rawOf(notification);
+    if (body === null) throw new TypeError("a notification without its bytes");
+    rows.begin(clock.now_us(), body.readInt32LE(0));
+    try {
+      readNotification(body, this.#taker);
+    } catch (cause) {
+      if (!(cause instanceof RangeError)) throw cause;
+      this.#settings.lost(
+        fail("decoding_error", peer, `a notification that cannot be decoded: ${cause.message}`, cause),
+      );
     }
     rows.flush();
   }
