@@ -382,8 +382,8 @@ class LogJournal implements Journal, Log {
       if ((this.#writer.covers_seq ?? next.first) < next.first - 1) return;
       const cursors = [...this.#cursors.values()];
       const end = { seq: next.first - 1, weight: next.weight };
-      const passed = (seq: number): boolean => seq >= Math.min(end.seq, oldest.last_record ?? end.seq);
-      if (!cursors.every((cursor) => passed(cursor.durable.seq) && passed(cursor.acknowledged.seq))) return;
+      const needed = (at: Position): boolean => !hasPassed(at, oldest, end);
+      if (cursors.some((cursor) => needed(cursor.durable) || needed(cursor.acknowledged))) return;
       try {
         await this.#remove(oldest, end);
       } catch (cause) {
@@ -417,8 +417,7 @@ class LogJournal implements Journal, Log {
       const used = this.#other_bytes + this.segments.bytes + bytes + 2 * largest + this.#unheldReserve();
       if (used <= this.#limits.limit_bytes) return;
       const end = { seq: next.first - 1, weight: next.weight };
-      const needed = Math.min(end.seq, oldest.last_record ?? end.seq);
-      const losing = [...this.#cursors.values()].filter((cursor) => cursor.acknowledged.seq < needed);
+      const losing = [...this.#cursors.values()].filter((cursor) => !hasPassed(cursor.acknowledged, oldest, end));
       if (losing.length > 0) {
         const recordsAfter = (seq: number) => readable(this.segments.records(oldest, seq, end.seq, this.descriptions));
         await this.#giveUp(losing, end, "overflow", recordsAfter);
@@ -510,6 +509,12 @@ export interface Request extends Commit {
   readonly upkeep: boolean;
   /** Where cursors (by name) will stand once it is written. */
   readonly jumps?: ReadonlyMap<string, Position>;
+}
+
+/** Whether none of a segment's records, and no reading that was lost in it, is after that place. */
+function hasPassed(at: Position, segment: Segment, end: Position): boolean {
+  if (at.seq >= end.seq) return true;
+  return segment.last_record !== null && at.seq >= segment.last_record && at.weight === end.weight;
 }
 
 /** As far as the disk lets us read: a gap is told of even where its records cannot be looked at. */

@@ -27,7 +27,7 @@ const SCAN_PAIRS_MAX = 4096;
 const SALVAGE_KEYS = 64;
 const SALVAGE_KEYS_MAX = 1_000_000;
 /** Slots of the mark file: a sector each, so that a torn write spoils one. */
-const MARK_SLOT_BYTES = 512;
+export const MARK_SLOT_BYTES = 512;
 /** Over this LevelDB would flush while we write: twice what the segment should hold. */
 const writeBufferBytes = (size_bytes: number): number => Math.min(Math.max(2 * size_bytes, 1 << 20), 1 << 30);
 
@@ -78,7 +78,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /** As `du` counts: blocks, with the directory's own. */
-async function diskBytes(path: string): Promise<number> {
+export async function diskBytes(path: string): Promise<number> {
   let total = 0;
   try {
     total = (await stat(path)).blocks * 512;
@@ -91,6 +91,14 @@ async function diskBytes(path: string): Promise<number> {
     if (details(error).code !== "ENOENT") throw error;
   }
   return total;
+}
+
+/** A crash came while LevelDB was being made there: it has no name for its manifest yet, and no data. */
+async function unfinished(path: string): Promise<boolean> {
+  const names = await readdir(path);
+  if (names.includes("CURRENT") || names.some((name) => name.endsWith(".ldb"))) return false;
+  const logs = await Promise.all(names.filter((name) => name.endsWith(".log")).map((name) => stat(join(path, name))));
+  return logs.every((log) => log.size === 0);
 }
 
 export function createLevelStore(dir: string): Store {
@@ -162,11 +170,12 @@ export function createLevelStore(dir: string): Store {
 
     async openSegment(name, { create, size_bytes }) {
       const path = segmentAt(name);
+      const make = create || (await guarded(path, () => unfinished(path)));
       const database: Database = new Level(path, {
         keyEncoding: "buffer",
         valueEncoding: "buffer",
         compression: false,
-        createIfMissing: create,
+        createIfMissing: make,
         writeBufferSize: writeBufferBytes(size_bytes),
         // A scan reads every block once; a cache would only hold memory.
         cacheSize: 256 * 1024,
@@ -204,7 +213,9 @@ export function createLevelStore(dir: string): Store {
 
     removeSegment: (name) =>
       guarded(segmentAt(name), async () => {
-        await rename(segmentAt(name), at("trash", name));
+        await rename(segmentAt(name), at("trash", name)).catch((error: unknown) => {
+          if (details(error).code !== "ENOENT") throw error;
+        });
         await rm(at("trash", name), { recursive: true, force: true });
       }),
 

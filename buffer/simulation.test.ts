@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { Counts, Options, Simulation } from "#test/buffer/simulation.ts";
 
 const only = process.env["SEED"];
-const seeds = only === undefined ? Number(process.env["SEEDS"] ?? 80) : 1;
+const seeds = only === undefined ? Number(process.env["SEEDS"] ?? 50) : 1;
 
 async function simulate(options: Options): Promise<Counts> {
   const workerData: Simulation = { ...options, first_seed: Number(only ?? 1), seeds };

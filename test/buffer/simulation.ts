@@ -425,6 +425,5 @@ async function simulate({ first_seed, seeds, ...options }: Simulation): Promise<
 }
 
 const counts = await simulate(workerData as Simulation);
-// A worker's port is no window: it has no origin.
-// oxlint-disable-next-line unicorn/require-post-message-target-origin -- not a window
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port has no origin
 parentPort?.postMessage(counts);
