@@ -7,7 +7,7 @@
  * appended to or replaced, so a copy whose file list did not change meanwhile is a state that was there; one that
  * did is copied again, and a segment that disappears was delivered.
  */
-import { constants, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { constants, copyFile, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CursorStats, JournalError, type JournalRecord } from "./contract.ts";
@@ -24,7 +24,7 @@ import {
   parseSegmentName,
   type StoredEntry,
 } from "./layout.ts";
-import { createLevelStore, diskBytes, MARK_SLOT_BYTES } from "./level-store.ts";
+import { createLevelStore, diskBytes, isUnfinished, MARK_SLOT_BYTES } from "./level-store.ts";
 import { type Store, StoreError } from "./store.ts";
 
 const COPY_TRIES = 10;
@@ -258,7 +258,7 @@ async function* entriesOf(
   }
 }
 
-/** false: the segment is gone. */
+/** false: the segment is gone, or about to be made. */
 async function copySegment(from: string, to: string): Promise<boolean> {
   let failure: unknown = new Error("it changed at every try");
   for (let attempt = 0; attempt < COPY_TRIES; attempt++) {
@@ -271,7 +271,7 @@ async function copySegment(from: string, to: string): Promise<boolean> {
       if (before.current === after.current && before.names.join() === after.names.join()) return true;
     } catch (error) {
       failure = error;
-      if ((await stat(from).catch(() => null)) === null) return false;
+      if (await isUnfinished(from).catch(() => true)) return false;
     }
   }
   throw new StoreError("io", `${from}: no copy could be made of it`, { cause: failure });

@@ -94,7 +94,7 @@ export async function diskBytes(path: string): Promise<number> {
 }
 
 /** A crash came while LevelDB was being made there: it has no name for its manifest yet, and no data. */
-async function unfinished(path: string): Promise<boolean> {
+export async function isUnfinished(path: string): Promise<boolean> {
   const names = await readdir(path);
   if (names.includes("CURRENT") || names.some((name) => name.endsWith(".ldb"))) return false;
   const logs = await Promise.all(names.filter((name) => name.endsWith(".log")).map((name) => stat(join(path, name))));
@@ -170,7 +170,7 @@ export function createLevelStore(dir: string): Store {
 
     async openSegment(name, { create, size_bytes }) {
       const path = segmentAt(name);
-      const make = create || (await guarded(path, () => unfinished(path)));
+      const make = create || (await guarded(path, () => isUnfinished(path)));
       const database: Database = new Level(path, {
         keyEncoding: "buffer",
         valueEncoding: "buffer",
