@@ -214,7 +214,7 @@ export const opcuaBehaviour = z.strictObject({
     .describe("subscribe (default): the server sends changes. poll: read every interval."),
   publishing: duration
     .optional()
-    .describe("Publishing interval wanted of the server. Default: the shortest point interval, at least 100ms."),
+    .describe("Publishing interval wanted of the server. Default: the shortest point interval, between 100ms and 5s."),
   queue: z
     .int()
     .min(1)

@@ -41,7 +41,8 @@ export interface Line {
   target: number;
 }
 
-export async function openLine(port: number, target: number): Promise<Line> {
+/** Until `target` is set, connections lead nowhere. */
+export async function openLine(port: number): Promise<Line> {
   const pairs = new Set<Pair>();
   const lingering = new Set<Promise<void>>();
   let requests = 0;
@@ -69,7 +70,7 @@ export async function openLine(port: number, target: number): Promise<Line> {
 
   const accept = (client: Socket): void => {
     client.on("error", () => undefined);
-    if (line.refusing || pairs.size >= line.connections_max) {
+    if (line.target === 0 || line.refusing || pairs.size >= line.connections_max) {
       client.destroy();
       return;
     }
@@ -118,7 +119,7 @@ export async function openLine(port: number, target: number): Promise<Line> {
     delay_ms: 0,
     connections_max: Infinity,
     refusing: false,
-    target,
+    target: 0,
     stats: () => ({ requests, connections: pairs.size }),
     async cut() {
       const closing = listener;

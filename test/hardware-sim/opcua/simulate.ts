@@ -67,18 +67,21 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
   const folder = await mkdtemp(join(tmpdir(), "lineside-sim-opcua-"));
   const statuses = new Map<string, StatusCode>();
   const missing = new Set<string>();
-  let inner = await startServer(
-    folder,
-    id,
-    points,
-    descriptor.series,
-    statuses,
-    options,
-    options.extraNamespaces ?? [],
-    0,
-  );
-  const line = await openLine(options.port, inner.port);
+  const line = await openLine(options.port);
   const advertised = `opc.tcp://127.0.0.1:${line.port}`;
+  const start = (extraNamespaces: readonly string[]): Promise<Inner> =>
+    startServer({
+      folder,
+      device_id: id,
+      points,
+      series: descriptor.series,
+      statuses,
+      options,
+      extraNamespaces,
+      advertised,
+    });
+  let inner = await start(options.extraNamespaces ?? []);
+  line.target = inner.port;
 
   return {
     device: id,
@@ -100,7 +103,7 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
     async restart(extraNamespaces) {
       await line.cut();
       await inner.server.shutdown(0);
-      inner = await startServer(folder, id, points, descriptor.series, statuses, options, extraNamespaces, 0);
+      inner = await start(extraNamespaces);
       inner.setMissing(missing);
       line.target = inner.port;
       await line.restore();
@@ -119,16 +122,20 @@ interface Inner {
   setMissing(names: ReadonlySet<string>): void;
 }
 
-async function startServer(
-  folder: string,
-  device_id: string,
-  points: readonly OpcuaPoint[],
-  series: readonly Series[],
-  statuses: ReadonlyMap<string, StatusCode>,
-  options: OpcuaSimulateOptions,
-  extraNamespaces: readonly string[],
-  port: number,
-): Promise<Inner> {
+interface Serving {
+  readonly folder: string;
+  readonly device_id: string;
+  readonly points: readonly OpcuaPoint[];
+  readonly series: readonly Series[];
+  readonly statuses: ReadonlyMap<string, StatusCode>;
+  readonly options: OpcuaSimulateOptions;
+  readonly extraNamespaces: readonly string[];
+  /** The URL that clients are told: that of the line, not the server's own. */
+  readonly advertised: string;
+}
+
+async function startServer(serving: Serving): Promise<Inner> {
+  const { folder, device_id, points, series, statuses, options, extraNamespaces, advertised } = serving;
   const certificates = (name: string): OPCUACertificateManager =>
     new OPCUACertificateManager({
       rootFolder: join(folder, name),
@@ -137,8 +144,9 @@ async function startServer(
     });
   const most = options.operations_max ?? ROWS_PER_CALL_MAX;
   const server = new OPCUAServer({
-    port,
+    port: 0,
     host: "127.0.0.1",
+    advertisedEndpoints: advertised,
     nodeset_filename: [nodesets.standard],
     serverCertificateManager: certificates("server"),
     userCertificateManager: certificates("users"),
@@ -207,7 +215,7 @@ async function startServer(
   await server.start();
   return {
     server,
-    port: server.endpoints[0]?.port ?? port,
+    port: server.endpoints[0]?.port ?? 0,
     setMissing(names) {
       points.forEach((point, i) => {
         const meaning = series[i];
