@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 import type { Stage } from "./stage.ts";
 import { type Figure, type Repeat, summarize, table } from "./summary.ts";
 
-/** In the order of a reading's way; a stage is the file of that name in this folder. */
+/** In the order of a reading's way; a stage is the file of that name in this folder, and its function `bench`. */
 const STAGES = ["modbus", "opcua", "serial", "collect", "journal", "otlp", "end-to-end"];
 const REPEATS = 3;
 const REPEAT_TIMEOUT_MS = 300_000;
@@ -26,10 +26,9 @@ const fileOf = (stage: string): string => join(import.meta.dirname, `${stage}.ts
 
 /** The process of one repeat: measures and prints. */
 async function measure(stage: string): Promise<void> {
-  const loaded = (await import(fileOf(stage))) as { bench?: Stage; default?: Stage };
-  const run = loaded.bench ?? loaded.default;
-  if (run === undefined) throw new Error(`${fileOf(stage)} exports no function \`bench\``);
-  const rows = await run();
+  const { bench } = (await import(fileOf(stage))) as { bench?: Stage };
+  if (bench === undefined) throw new Error(`${fileOf(stage)} exports no function \`bench\``);
+  const rows = await bench();
   const repeat: Repeat = { rows, rss_mb: process.resourceUsage().maxRSS / 1024 };
   process.stdout.write(`${RESULT}${JSON.stringify(repeat)}\n`);
 }
