@@ -69,8 +69,9 @@ export class DeviceRunner {
   readonly #due: boolean[];
   readonly #removals: (() => void)[] = [];
   readonly #retry_ms_max: number;
-  /** Points reported in the poll under way, by reference: frames are lent, their point lists are not. */
-  #reported: Uint32Array[] = [];
+  /** Per point: was it reported in the poll under way. */
+  readonly #reported: Uint8Array;
+  #polling = false;
   #running: Promise<void> | null = null;
   #loop: Promise<void> | null = null;
   #loseLink: ((error: LinesideError) => void) | null = null;
@@ -96,6 +97,7 @@ export class DeviceRunner {
       lost: (error) => this.#loseLink?.(error),
     });
     this.#due = this.#session.groups.map(() => false);
+    this.#reported = new Uint8Array(device.descriptor.series.length);
     const every_ms = Math.min(...this.#session.groups.map((group) => group.every_ms), RETRY_MS_MAX);
     this.#retry_ms_max = Math.max(every_ms, RETRY_MS_MIN);
   }
@@ -260,17 +262,20 @@ export class DeviceRunner {
       const group = this.#due.indexOf(true);
       if (group < 0 || this.#state !== "up" || this.#stop.signal.aborted) return;
       this.#due[group] = false;
-      this.#reported = [];
+      this.#reported.fill(0);
+      this.#polling = true;
       const started_ms = clock.monotonic_ms();
       try {
         await this.#session.poll(group, this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         const link = asLinkError(error);
-        this.#reportGroup(group, link.code, this.#reported);
+        this.#reportRest(group, link.code);
         this.#due.fill(false);
         this.#loseLink?.(link);
         return;
+      } finally {
+        this.#polling = false;
       }
       this.#poll_ms = clock.monotonic_ms() - started_ms;
     }
@@ -292,14 +297,21 @@ export class DeviceRunner {
 
   #take(frame: Frame): void {
     this.#lastFrame_us = frame.time_us;
-    this.#reported.push(frame.points);
+    if (this.#polling) for (let row = 0; row < frame.count; row++) this.#reported[frame.points[row] ?? 0] = 1;
     this.#context.pipeline.frame(frame);
   }
 
-  #reportGroup(group: number, reason: string, reported: readonly Uint32Array[] = []): void {
+  #reportGroup(group: number, reason: string): void {
+    this.#report(this.#session.groups[group]?.points ?? new Uint32Array(), reason);
+  }
+
+  /** What a poll that broke off had not reported yet. */
+  #reportRest(group: number, reason: string): void {
     const points = this.#session.groups[group]?.points ?? new Uint32Array();
-    const done = new Set(reported.flatMap((list) => [...list]));
-    this.#report(done.size === 0 ? points : points.filter((point) => !done.has(point)), reason);
+    this.#report(
+      points.filter((point) => this.#reported[point] !== 1),
+      reason,
+    );
   }
 
   /** Readings without a value still say when and why. */

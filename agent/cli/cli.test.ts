@@ -75,7 +75,7 @@ describe("the command line", () => {
   test("help tells every command; a mistake is exit 2 with a suggestion", async () => {
     const help = await lineside("--help");
     assert.equal(help.code, 0);
-    for (const command of ["run", "check", "read", "sim", "schema"])
+    for (const command of ["run", "check", "read", "sim", "buffer", "schema"])
       assert.match(help.out, new RegExp(`^  ${command} `, "m"));
     const typo = await lineside("chek");
     assert.equal(typo.code, 2);
@@ -142,9 +142,26 @@ describe("the command line", () => {
     await run.said(/the old one goes on/);
     await file("sim.yaml", valid.replace("unit: V", "unit: mV"));
     await run.said(/was taken/);
+    const live = await lineside("buffer", "status", "data", "--json");
+    assert.equal(live.code, 0, live.err);
     run.child.kill("SIGTERM");
     const { code } = await run.ended;
     assert.equal(code, 0);
+    const { cursors } = JSON.parse((await lineside("buffer", "status", "data", "--json")).out) as {
+      cursors: { name: string; committed: number; delivered: number; queued: number; imbalance: number }[];
+    };
+    assert.equal(cursors[0]?.name, "file");
+    assert.equal(cursors[0]?.imbalance, 0);
+    assert.equal(cursors[0]?.queued, 0, "delivered before the end");
+    assert.match((await lineside("buffer", "verify", "data")).out, /all sound/);
+    const exported = (await lineside("buffer", "export", "data")).out.trim().split("\n");
+    const points = exported.filter((text) => (JSON.parse(text) as { point?: string }).point !== undefined);
+    assert.equal(
+      points.length,
+      cursors[0]?.committed,
+      "every reading that was ever written is still in this short journal",
+    );
+    assert.equal((await lineside("buffer", "status", "nowhere")).code, 1);
     const lines = (await readFile(join(folder, "out.jsonl"), "utf8"))
       .trim()
       .split("\n")

@@ -73,6 +73,22 @@ program
     }),
   );
 
+const buffer = program.command("buffer").description("look into a journal, also while the agent is down");
+for (const [name, description] of [
+  ["status", "how much is queued for each target, and how large the journal is"],
+  ["verify", "check every record; exit 1 where something is damaged"],
+  ["export", "print every record as JSON lines"],
+] as const) {
+  buffer
+    .command(name)
+    .description(description)
+    .argument("<dir>", "the --data directory of the agent")
+    .option("--json", "as JSON")
+    .action((dir: string, options: { json?: boolean }) =>
+      leave(async () => await (await import("./buffer.ts")).bufferCommand(name, dir, options)),
+    );
+}
+
 program
   .command("schema")
   .description("print the JSON Schema that editors use")
