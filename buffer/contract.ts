@@ -146,14 +146,18 @@ export interface Journal {
   readonly checkpoint: Uint8Array | null;
   /** The records after that checkpoint (all, where there is none), as they stood at open. For use before commits. */
   replay(): AsyncIterable<JournalRecord>;
-  /** An id for these bytes, the same id for equal bytes; written with the first entry that refers to it. */
+  /**
+   * An id for these bytes, the same id for equal bytes, for use with this open journal. Written with the first
+   * entry that refers to it, once in each segment: large descriptions are worth compressing.
+   */
   describe(bytes: Uint8Array): number;
   /** The bytes of an id that `describe` gave or that a record read since refers to. Else `journal_description`. */
   description(id: number): Promise<Uint8Array>;
   /**
    * Writes all of it in one synced write, after the commits before it. Resolves when it is on disk.
-   * Rejects with `journal_write` (nothing of it is kept: try again with the same entries) or
-   * `journal_too_large`, `journal_description`, `journal_closed`.
+   * Rejects with `journal_write` (nothing of it is kept: try again with the same entries; only if the process
+   * ends before the next commit may they be found in the log, whole) or `journal_too_large` (1/16 of the limit,
+   * at most 32 MiB), `journal_description`, `journal_closed`.
    */
   commit(commit: Commit): Promise<{ readonly head_seq: number }>;
   /** Opens the cursor, or makes it, durably: at the oldest record still there, or after the newest. */

@@ -164,7 +164,7 @@ export async function verify(dir: string): Promise<Verification> {
   return { entries, records, weight, faults };
 }
 
-/** Every readable record, oldest first, with its descriptions; damage is passed over. */
+/** Every record that can be read and understood, oldest first, with its descriptions; damage is passed over. */
 export async function* exportRecords(dir: string): AsyncGenerator<Exported> {
   const segments = await list(dir);
   const given = new Set<number>();
@@ -173,7 +173,8 @@ export async function* exportRecords(dir: string): AsyncGenerator<Exported> {
       for await (const found of entriesOf(dir, segment, segments[index + 1], true)) {
         if (!("entry" in found)) continue;
         const { kind, seq, weight, references, payload } = found.entry;
-        if (kind === KIND.record) yield { kind: "record", seq, weight, references, payload };
+        const understood = kind === KIND.record && references.every((id) => given.has(id));
+        if (understood) yield { kind: "record", seq, weight, references, payload };
         if (kind !== KIND.description) continue;
         const { id, bytes } = decodeDescription(payload);
         if (given.has(id)) continue;
