@@ -17,6 +17,13 @@ const text = guard.advice(facts);
 const node = guard.nodeOfLockfile(guard.ROOT);
 
 if (text === null) {
+  // `lineside schema | head`: a reader that has seen enough is no fault. Only `run` goes on without one.
+  if (process.argv[2] !== "run") {
+    process.stdout.on("error", (error) => {
+      if (error.code !== "EPIPE") throw error;
+      process.exit();
+    });
+  }
   void import("./main.ts");
 } else if (facts.installed && node !== null && node !== process.execPath) {
   const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" });
