@@ -34,9 +34,6 @@ export interface Plan {
 
 export function compilePlan(device: Device<OpcuaPoint, OpcuaOptions>): Plan {
   const { options, points, descriptor } = device;
-  if ((options.certificate === undefined) !== (options.private_key === undefined)) {
-    throw new LinesideError("config", `device ${device.id}: certificate and private_key go together; one is missing`);
-  }
   const mode = options.mode ?? "subscribe";
   const every_ms = Float64Array.from(points, (point) => point.every);
   const shortest_ms = every_ms.reduce((least, every) => Math.min(least, every), PUBLISHING_MAX_MS);

@@ -8,7 +8,7 @@
  */
 import { type AdapterContext, type Batch, LinesideError, type Outcome, type Target } from "../../contract.ts";
 import { type Encoder, jsonEncoder, protobufEncoder, type Signal } from "./map/encode.ts";
-import type { OtlpOptions } from "./options.ts";
+import { type OtlpOptions, protocolOf } from "./options.ts";
 import { GrpcTransport } from "./transport/grpc.ts";
 import { HttpTransport } from "./transport/http.ts";
 import { readTls } from "./transport/tls.ts";
@@ -26,19 +26,13 @@ type Progress = Partial<Record<Signal, Settled | "empty">>;
 /** Throws LinesideError `config` where endpoint, headers or the files that `options.tls` names cannot be used. */
 export async function createTarget(options: OtlpOptions, context: AdapterContext): Promise<Target> {
   const endpoint = endpointOf(options.endpoint);
-  const protocol = options.protocol ?? (endpoint.port === "4318" ? "http/protobuf" : "grpc");
+  const protocol = protocolOf(options.protocol, options.endpoint);
   checkHeaders(options.headers);
   const tls = await readTls(options.tls, options.endpoint);
   const encoding = { quality_attributes: options.quality_attributes, bytes_max: REQUEST_BYTES_MAX };
   const encoder = protocol === "http/json" ? jsonEncoder(encoding) : protobufEncoder(encoding);
   const common = { clock: context.clock, endpoint, headers: options.headers, timeout_ms: options.timeout, tls };
   if (protocol === "grpc") {
-    if (options.compression === "zstd") {
-      throw new LinesideError(
-        "config",
-        "otlp: compression zstd needs protocol http/protobuf or http/json; gRPC has gzip or none",
-      );
-    }
     return new OtlpTarget(encoder, new GrpcTransport({ ...common, gzip: options.compression === "gzip" }), context);
   }
   const { compression } = options;
