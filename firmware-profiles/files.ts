@@ -20,7 +20,7 @@ export class Files {
     this.#context = context;
   }
 
-  /** Every path that was read or looked for, and would change the outcome if it changed. */
+  /** Every path that was read: what would change the outcome if it changed. */
   get paths(): readonly string[] {
     return [...this.#read];
   }

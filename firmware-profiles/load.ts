@@ -73,7 +73,7 @@ const IMPORT_DEPTH_MAX = 8;
 /** Loads each profile once; `at` is where its name stands. null where it cannot be had (told). */
 export class ProfileLoader {
   readonly #context: LoadContext;
-  readonly #loaded = new Map<string, Promise<Profile | null>>();
+  readonly #loaded = new Map<string, Promise<Profile | null | "missing">>();
 
   constructor(context: LoadContext) {
     this.#context = context;
@@ -89,21 +89,19 @@ export class ProfileLoader {
       );
       return null;
     }
-    const found = await this.#find(`${name}.yaml`);
-    if (found === null) {
-      const names = await profileNames(this.#context.shipped);
-      report.fault(
-        at,
-        `there is no profile '${name}', neither beside the site file nor shipped${didYouMean(name, names) || "; firmware-profiles/README.md lists them"}`,
-      );
-      return null;
-    }
     let loading = this.#loaded.get(name);
     if (loading === undefined) {
-      loading = this.#build(name, found);
+      loading = this.#find(`${name}.yaml`).then<Profile | null | "missing">((found) =>
+        found === null ? "missing" : this.#build(name, found),
+      );
       this.#loaded.set(name, loading);
     }
-    return loading;
+    const profile = await loading;
+    if (profile !== "missing") return profile;
+    const names = await profileNames(this.#context.shipped);
+    const hint = didYouMean(name, names) || "; firmware-profiles/README.md lists them";
+    report.fault(at, `there is no profile '${name}', neither beside the site file nor shipped${hint}`);
+    return null;
   }
 
   /** Beside the site file first, so that a site can have its own edition of a shipped profile. */

@@ -75,6 +75,7 @@ function tell(issue: Issue, data: Data, report: Report, at: At): void {
     report.fault(at, issue.message);
     return;
   }
+  if (originOf(container, key)?.unresolved === true) return;
   const value = read(container, key);
   if (value === undefined) {
     // What is missing has no place: the thing that should have it does.

@@ -4,7 +4,18 @@
  *
  *   bytes ─decode─▶ text ─parseDocument─▶ nodes ─convert─▶ data + origins (a side table by object)
  */
-import { type Document, type Node, type Pair, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from "yaml";
+import {
+  type Document,
+  type Node,
+  type Pair,
+  type Scalar as YamlScalar,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  parseDocument,
+  visit,
+} from "yaml";
 import { type At, type Report, type TextFile, textFile } from "./report.ts";
 
 export type Scalar = string | number | boolean | null;
@@ -24,6 +35,8 @@ export interface Origin {
   readonly inside: number | null;
   /** Filled in from the environment or a file: whether it is a number is for the field to say. */
   readonly substituted: boolean;
+  /** What should have been filled in is missing, and told; what is made of it is of no interest. */
+  readonly unresolved: boolean;
 }
 
 interface Origins {
@@ -43,8 +56,8 @@ const NODES_MAX = 200_000;
 const SYNTAX_FAULTS_MAX = 20;
 
 export interface ParseOptions {
-  /** Called for every text; what it returns stands in its place. */
-  readonly text?: (text: string, at: At, path: readonly string[]) => string;
+  /** Called for every text; what it returns stands in its place; null where nothing can (told by it). */
+  readonly text?: (text: string, at: At, path: readonly string[]) => string | null;
 }
 
 /** The data of one YAML document; undefined where it cannot be read as such (told to `report`). */
@@ -177,6 +190,7 @@ class Converter {
   readonly #options: ParseOptions;
   readonly #anchors = new Map<string, Node>();
   readonly #open = new Set<Node>();
+  readonly #unresolved = new Set<Node>();
   #nodes = 0;
   bombed = false;
 
@@ -208,7 +222,7 @@ class Converter {
       return this.convert(target, path);
     }
     if (node.anchor !== undefined && node.anchor !== "") this.#anchors.set(node.anchor, node);
-    if (isScalar(node)) return this.#scalar(node.value, node.source ?? "", this.#at(node), path);
+    if (isScalar(node)) return this.#scalar(node, path);
     this.#open.add(node);
     try {
       if (isSeq(node)) return this.#list(node.items as (Node | null)[], this.#at(node), path);
@@ -219,11 +233,18 @@ class Converter {
     return null;
   }
 
-  #scalar(value: unknown, source: string, at: At, path: readonly string[]): Scalar {
-    if (typeof value === "string") return this.#options.text?.(value, at, path) ?? value;
-    if (typeof value === "number" && !Number.isFinite(value)) return Number.isNaN(value) ? "nan" : source;
+  #scalar(node: YamlScalar, path: readonly string[]): Scalar {
+    const { value } = node;
+    if (typeof value === "string") {
+      if (this.#options.text === undefined) return value;
+      const filled = this.#options.text(value, this.#at(node), path);
+      if (filled === null) this.#unresolved.add(node);
+      return filled ?? value;
+    }
+    // .nan is the sentinel nan; .inf and 1e999 are no numbers that a field could take.
+    if (typeof value === "number" && !Number.isFinite(value)) return Number.isNaN(value) ? "nan" : (node.source ?? "");
     if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
-    this.#report.fault(at, "expected a text, a number, true or false");
+    this.#report.fault(this.#at(node), "expected a text, a number, true or false");
     return null;
   }
 
@@ -302,7 +323,8 @@ class Converter {
     const written = scalar?.range ? scalar.range[1] - scalar.range[0] : -1;
     const quotes = written - text.length;
     const inside = text.includes("\n") || (quotes !== 0 && quotes !== 2) ? null : value.offset + quotes / 2;
-    return { key: value, value, text, inside, substituted };
+    const unresolved = node !== null && this.#unresolved.has(node);
+    return { key: value, value, text, inside, substituted, unresolved };
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import type { Attributes } from "#adapters/contract.ts";
 import { sources } from "#adapters/registry.ts";
+import { checkEvery } from "#profiles/checks/common.ts";
 import { checkPoints } from "#profiles/checks/points.ts";
 import { type LayeredPoint, layeredPoint } from "#profiles/layers.ts";
 import type { Profile, ProfileLoader } from "#profiles/load.ts";
@@ -61,6 +62,7 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
 
   const { merged, options } = optionsOf(protocol, data, resolved, report);
   const every_ms = head?.every ?? everyOf(resolved) ?? EVERY_DEFAULT_MS;
+  if (head?.every !== undefined) checkEvery(head.every, valueAt(data, "every"), report);
   const compiled = compilePoints(protocol, pointsOf(protocol, data, profile, resolved, report), every_ms, report);
   await checkPoints(protocol, compiled, options ?? behaviourOf(protocol, merged), merged, report);
   if (head === undefined || options === null || report.failed) return { ...built, options };

@@ -265,7 +265,6 @@ targets:
     assert.deepEqual(
       faults.map(({ line, column, message }) => `${line}:${column} ${message}`),
       [
-        "4:23 endpoint: expected a URL such as https://otel.plant.example:4317, not ''",
         "4:23 environment variable EMPTY is empty",
         "4:53 '${env:}' is neither ${env:NAME} nor ${file:PATH} (a plain ${ is written $${)",
         "4:67 '${vault:x}' is neither ${env:NAME} nor ${file:PATH} (a plain ${ is written $${)",

@@ -8,7 +8,7 @@
 import type { Files } from "#profiles/files.ts";
 import { codeOf, unreadable } from "#profiles/files.ts";
 import type { At, Report } from "#profiles/report.ts";
-import { resolve } from "node:path";
+import { isAbsolute, join } from "node:path";
 
 const REFERENCE = /\$\$\{|\$\{([^}]*)\}?/g;
 const SECRET_NAME =
@@ -63,24 +63,29 @@ export class Secrets {
     for (const [, reference = ""] of siteText.matchAll(REFERENCE)) {
       if (!reference.startsWith("file:")) continue;
       const path = reference.slice("file:".length);
-      this.#contents.set(path, await readSecret(resolve(this.#folder, path), files));
+      this.#contents.set(path, await readSecret(isAbsolute(path) ? path : join(this.#folder, path), files));
     }
   }
 
-  /** The text with its references filled in; a missing one is told and left empty. */
-  fill(text: string, at: At, path: readonly string[], report: Report): string {
+  /** The text with its references filled in; null where one cannot be (told). */
+  fill(text: string, at: At, path: readonly string[], report: Report): string | null {
     const field = path.at(-1) ?? "";
     const secretField = SECRET_NAME.test(field);
     let referred = false;
+    let failed = false;
     const filled = text.replace(REFERENCE, (whole, reference: string | undefined) => {
       if (reference === undefined) return "${";
       referred = true;
       const value = this.#value(whole, reference, at, report);
-      if (value === null) return "";
+      if (value === null) {
+        failed = true;
+        return "";
+      }
       if (secretField || !PLAIN_FIELDS.has(field) || SECRET_NAME.test(reference) || reference.startsWith("file:"))
         this.#hide(value, at, report);
       return value;
     });
+    if (failed) return null;
     const userinfo = USERINFO.exec(filled)?.[1];
     if (userinfo !== undefined) this.#hide(userinfo, at, report);
     if (referred || filled === "") return filled;

@@ -1,7 +1,7 @@
 /** What must hold for points of every protocol, beyond their schema. */
 import { didYouMean } from "../suggest.ts";
 import type { CheckedPoint } from "../points.ts";
-import type { Report } from "../report.ts";
+import type { At, Report } from "../report.ts";
 import { unitProblem } from "../units.ts";
 import { type DataMap, isDataMap, keyAt, valueAt } from "../yaml.ts";
 
@@ -82,12 +82,16 @@ function checkNumbers({ point, data }: CheckedPoint, report: Report): void {
       `range: the lowest value ${point.range[0]} is above the highest ${point.range[1]}`,
     );
   }
-  if (data["every"] !== undefined && point.every < EVERY_MIN_MS) {
-    report.warn(
-      valueAt(data, "every"),
-      `${point.every}ms is faster than most devices and gateways can go; ${EVERY_MIN_MS}ms or more is sensible`,
-    );
-  }
+  if (data["every"] !== undefined) checkEvery(point.every, valueAt(data, "every"), report);
+}
+
+/** A poll interval that was stated, of a point or of a device. */
+export function checkEvery(every_ms: number, at: At, report: Report): void {
+  if (every_ms >= EVERY_MIN_MS) return;
+  report.warn(
+    at,
+    `${every_ms}ms is faster than most devices and gateways can go; ${EVERY_MIN_MS}ms or more is sensible`,
+  );
 }
 
 /** Two points must not be one OTLP stream, and one metric must not have two units or kinds. */

@@ -42,23 +42,17 @@ export function checkModbus(
   checkOverlaps(points, report);
 }
 
-function checkBehaviour(
-  { registers_max = REGISTERS_MAX, forbidden = [], alone = [] }: ModbusBehaviour,
-  data: DataMap,
-  report: Report,
-): void {
+function checkBehaviour({ forbidden = [], alone = [] }: ModbusBehaviour, data: DataMap, report: Report): void {
   for (const [field, ranges] of [
     ["forbidden", forbidden],
     ["alone", alone],
   ] as const) {
     ranges.forEach(([first, last], index) => {
       const at = itemAt(data, field, index);
-      if (first > last) report.fault(at, `${field}: the first address ${first} is above the last ${last}`);
-      else if (field === "alone" && last - first >= registers_max) {
-        report.fault(
-          at,
-          `alone: ${last - first + 1} registers cannot be read as one block; this device gives ${registers_max} at a time`,
-        );
+      const registers = last - first + 1;
+      if (registers < 1) report.fault(at, `${field}: the first address ${first} is above the last ${last}`);
+      else if (field === "alone" && registers > REGISTERS_MAX) {
+        report.fault(at, `alone: ${registers} registers cannot be read as one block; Modbus gives ${REGISTERS_MAX}`);
       }
     });
   }
@@ -114,22 +108,27 @@ function checkAddress({ point, data }: Checked, behaviour: ModbusBehaviour, repo
   if (last > ADDRESS_MAX) {
     report.fault(at, `${registers} registers from ${point.address} end at ${last}; the last address is ${ADDRESS_MAX}`);
   }
-  if (isBitArea(point)) return;
-  const max = behaviour.registers_max ?? REGISTERS_MAX;
-  if (registers > max)
-    report.fault(at, `${registers} registers cannot be read at once; this device gives ${max} (registers_max)`);
-  for (const [from, to] of behaviour.forbidden ?? []) {
-    if (point.address <= to && last >= from)
-      report.fault(at, `address ${point.address} lies in the forbidden range ${from} to ${to}`);
-  }
-  for (const range of behaviour.alone ?? []) {
-    if (straddles([point.address, last], range))
-      report.fault(at, `the point goes over an end of the block ${range[0]} to ${range[1]}, which is read alone`);
-  }
+  const problem = reachProblem([point.address, last], isBitArea(point), behaviour);
+  if (problem !== null) report.fault(at, problem);
 }
 
-const straddles = ([first, last]: Range, [from, to]: Range): boolean =>
-  first <= to && last >= from && !(first >= from && last <= to);
+/** Why these addresses cannot come in one read; null where they can. */
+function reachProblem([first, last]: Range, bits: boolean, behaviour: ModbusBehaviour): string | null {
+  const { registers_max = REGISTERS_MAX, forbidden = [], alone = [] } = behaviour;
+  for (const [from, to] of bits ? [] : alone) {
+    // A block that is read alone is as long as it is, whatever the limit of other reads.
+    if (first >= from && last <= to) return null;
+    if (first <= to && last >= from)
+      return `${first} to ${last} goes over an end of the block ${from} to ${to}, which is read alone`;
+  }
+  const wall = forbidden.find(([from, to]) => first <= to && last >= from);
+  if (wall !== undefined)
+    return `${first === last ? first : `${first} to ${last}`} meets the forbidden range ${wall[0]} to ${wall[1]}`;
+  const registers = last - first + 1;
+  return bits || registers <= registers_max
+    ? null
+    : `${registers} registers cannot be read at once; this device gives ${registers_max} (registers_max)`;
+}
 
 function checkScaleRegister({ point, data }: Checked, behaviour: ModbusBehaviour, report: Report): void {
   const { scale_register } = point;
@@ -139,17 +138,11 @@ function checkScaleRegister({ point, data }: Checked, behaviour: ModbusBehaviour
   const last = point.address + widthOf(point) - 1;
   if (scale_register >= point.address && scale_register <= last)
     report.fault(at, "the scale register lies inside the value");
-  const max = behaviour.registers_max ?? REGISTERS_MAX;
-  const span = Math.max(last, scale_register) - Math.min(point.address, scale_register) + 1;
-  if (span > max)
-    report.fault(
-      at,
-      `value and scale register are ${span} registers apart and must come in one read of at most ${max}`,
-    );
-  for (const [from, to] of behaviour.forbidden ?? []) {
-    if (scale_register >= from && scale_register <= to)
-      report.fault(at, `scale register ${scale_register} lies in the forbidden range ${from} to ${to}`);
-  }
+  // Where the value alone cannot be read, that is told already.
+  if (reachProblem([point.address, last], false, behaviour) !== null) return;
+  const span: Range = [Math.min(point.address, scale_register), Math.max(last, scale_register)];
+  const problem = reachProblem(span, false, behaviour);
+  if (problem !== null) report.fault(at, `value and scale register must come in one read: ${problem}`);
 }
 
 /** Sentinels, codes, flags and the rollover must be numbers that the raw value can take. */
