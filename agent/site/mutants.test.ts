@@ -96,7 +96,7 @@ test("cut, doubled, swapped or retyped", async () => {
         await assertTold(text);
       },
     ),
-    { numRuns: 250 },
+    { numRuns: 120 },
   );
 });
 
@@ -109,7 +109,7 @@ test("with lines left out, moved or indented otherwise", async () => {
       lines.splice(to, indent === "" ? 1 : 0, indent + moved.trimStart());
       await assertTold(lines.join("\n"));
     }),
-    { numRuns: 100 },
+    { numRuns: 60 },
   );
 });
 
@@ -135,6 +135,6 @@ test("with any scalar replaced by something of another kind", async () => {
     fc.asyncProperty(fc.constantFrom(...scalars), value, async (scalar, replacement) => {
       await assertTold(SITE.slice(0, scalar.index) + replacement + SITE.slice(scalar.index + scalar[0].length));
     }),
-    { numRuns: 250 },
+    { numRuns: 120 },
   );
 });
