@@ -15,19 +15,22 @@ import { type ModbusOptions, modbusOptions } from "#adapters/sources/modbus/opti
 import { limitsOf, planReads } from "#adapters/sources/modbus/plan.ts";
 import { createSource } from "#adapters/sources/modbus/source.ts";
 import type { ModbusPoint } from "#profiles/schema.ts";
+import modbus from "modbus-serial";
 import { realClock } from "#test/contract/clock.ts";
 import { makeDevice } from "#test/contract/device.ts";
+import { rtuFrame } from "#test/hardware-sim/modbus/frames.ts";
 import { type Row, row } from "./stage.ts";
 import { median } from "./summary.ts";
 
 const REGISTERS = 125;
 const SATURATED_CONNECTIONS = 10;
-const SATURATED_MS = 800;
+const SATURATED_MS = 400;
 const ROUNDS = 3;
 const PACED_CONNECTIONS = 100;
-const PACED_TICKS = 8;
+const PACED_TICKS = 5;
 
 const REQUEST = Buffer.from([0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, REGISTERS]);
+const RTU_REQUEST_BYTES = 8;
 const ANSWER_BYTES = 9 + REGISTERS * 2;
 
 export async function bench(): Promise<readonly Row[]> {
@@ -44,10 +47,16 @@ export async function bench(): Promise<readonly Row[]> {
   const server = spawn(process.execPath, [import.meta.filename, "--serve"], { stdio: ["pipe", "pipe", "inherit"] });
   try {
     const ports = await portsOf(server);
+    const few = ports.slice(0, SATURATED_CONNECTIONS);
     const [floor, ours] = [await rawClients(ports), await sessions(ports)];
-    rows.push(await saturatedRow(floor, ours), await pacedRow(floor, ours));
-    for (const client of floor) client.close();
+    rows.push(await saturatedRow("125 registers over Modbus TCP", floor, ours), await pacedRow(floor, ours));
     await ours.close();
+    const rtu = await sessions(few, { framing: "rtu" });
+    rows.push(await saturatedRow("125 registers by RTU over TCP", floor, rtu));
+    await rtu.close();
+    const theirs = await modbusSerialClients(few);
+    rows.push(await saturatedRow("for comparison, modbus-serial's TCP client", floor, theirs));
+    for (const client of [...floor, ...theirs]) client.close();
   } finally {
     server.kill();
     await once(server, "close");
@@ -140,14 +149,38 @@ async function rawClients(ports: readonly number[]): Promise<Client[]> {
   );
 }
 
-async function sessions(ports: readonly number[]): Promise<Client[] & { close(): Promise<void> }> {
+/** What the adapter does without on TCP. */
+async function modbusSerialClients(ports: readonly number[]): Promise<Client[]> {
+  return Promise.all(
+    ports.map(async (port) => {
+      const client = new modbus.default();
+      await client.connectTCP("127.0.0.1", { port });
+      client.setID(1);
+      const poll = async (): Promise<void> => {
+        const { data } = await client.readHoldingRegisters(0, REGISTERS);
+        if (data.length !== REGISTERS) throw new Error("a bad answer");
+      };
+      const saturate = async (more: () => boolean): Promise<void> => {
+        do {
+          await poll();
+        } while (more());
+      };
+      return { poll, saturate, close: () => client.close() };
+    }),
+  );
+}
+
+async function sessions(
+  ports: readonly number[],
+  options: object = {},
+): Promise<Client[] & { close(): Promise<void> }> {
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   const source = createSource({ clock: realClock, log, data_dir: null });
   const { signal } = new AbortController();
   let readings = 0;
   const clients = await Promise.all(
     ports.map(async (port) => {
-      const session: Session = source.open(meter({ host: "127.0.0.1", port }, {}, REGISTERS), {
+      const session: Session = source.open(meter({ host: "127.0.0.1", port, ...options }, {}, REGISTERS), {
         clock: realClock,
         log,
         sink: (frame) => {
@@ -192,7 +225,7 @@ async function saturated(clients: readonly Client[], duration_ms: number): Promi
   return (user + system) / requests;
 }
 
-async function saturatedRow(floor: readonly Client[], ours: readonly Client[]): Promise<Row> {
+async function saturatedRow(name: string, floor: readonly Client[], ours: readonly Client[]): Promise<Row> {
   const [a, b] = [floor.slice(0, SATURATED_CONNECTIONS), ours.slice(0, SATURATED_CONNECTIONS)];
   await saturated(a, SATURATED_MS / 2);
   await saturated(b, SATURATED_MS / 2);
@@ -202,7 +235,7 @@ async function saturatedRow(floor: readonly Client[], ours: readonly Client[]): 
     values.push(await saturated(b, SATURATED_MS));
   }
   return row(
-    "saturated poll of 125 registers, 10 connections (floor: onread ping-pong)",
+    `saturated, 10 connections: ${name} (floor: onread ping-pong)`,
     median(values),
     "CPU us/request",
     median(floors),
@@ -249,12 +282,14 @@ async function portsOf(server: ChildProcess): Promise<number[]> {
 /** Answers whatever asks with 125 registers, under the transaction id of the request. */
 async function serve(): Promise<void> {
   const ports: number[] = [];
+  const rtuAnswer = rtuFrame(1, Uint8Array.from([3, REGISTERS * 2, ...Buffer.alloc(REGISTERS * 2, 0x41)]));
   for (let i = 0; i < PACED_CONNECTIONS; i += 1) {
     const server = net.createServer({ noDelay: true }, (socket) => {
       const answer = Buffer.alloc(ANSWER_BYTES, 0x41);
       answer.set([0, 0, 0, 0, 0, ANSWER_BYTES - 6, 1, 3, REGISTERS * 2]);
       socket.on("error", () => socket.destroy());
       socket.on("data", (request) => {
+        if (request.length === RTU_REQUEST_BYTES) return socket.write(rtuAnswer);
         answer[0] = request[0] ?? 0;
         answer[1] = request[1] ?? 0;
         socket.write(answer);
