@@ -227,8 +227,8 @@ async function saturated(clients: readonly Client[], duration_ms: number): Promi
 
 async function saturatedRow(name: string, floor: readonly Client[], ours: readonly Client[]): Promise<Row> {
   const [a, b] = [floor.slice(0, SATURATED_CONNECTIONS), ours.slice(0, SATURATED_CONNECTIONS)];
-  await saturated(a, SATURATED_MS / 2);
-  await saturated(b, SATURATED_MS / 2);
+  await saturated(a, SATURATED_MS);
+  await saturated(b, SATURATED_MS);
   const [floors, values]: [number[], number[]] = [[], []];
   for (let round = 0; round < ROUNDS; round += 1) {
     floors.push(await saturated(a, SATURATED_MS));

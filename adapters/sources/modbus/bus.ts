@@ -16,8 +16,8 @@ import type { Link, LinkEvents, Request } from "./link.ts";
 export interface Job {
   request: Request;
   readonly unit: Unit;
-  /** Wait for the answer, and silence to keep after it. */
-  readonly timeout_ms: number;
+  /** Wait for the answer to this request, and silence to keep after it. */
+  timeout_ms: number;
   readonly pause_ms: number;
   /** The owner has gone; the line still waits for the answer, so that it is taken for no other's. */
   withdrawn: boolean;
@@ -63,6 +63,7 @@ export class Bus {
   readonly #log: Log;
   readonly #alarm: Alarm;
   readonly #units = new Map<number, Unit>();
+  readonly #claims = new Set<Member>();
   readonly #members = new Set<Member>();
   readonly #queue: Job[] = [];
   #link: Link | null = null;
@@ -89,9 +90,19 @@ export class Bus {
     return unit;
   }
 
+  /** Whether a session counts on this bus, connected or not. */
+  get isClaimed(): boolean {
+    return this.#claims.size > 0;
+  }
+
+  claim(member: Member): void {
+    this.#claims.add(member);
+  }
+
   /** Opens the link, or shares it. Rejects with a LinesideError, `aborted` where the signal does. */
   async connect(member: Member, signal: AbortSignal): Promise<void> {
     if (signal.aborted) throw aborted(`connecting to ${this.name}`, signal.reason);
+    this.#claims.add(member);
     this.#members.add(member);
     if (this.#link === null) this.#opening ??= this.#open();
     const opening = this.#opening;
@@ -109,6 +120,12 @@ export class Bus {
     } finally {
       signal.removeEventListener("abort", abort);
     }
+  }
+
+  /** Leaves for good, as far as it is known: a bus that nobody claims may be replaced. */
+  async release(member: Member): Promise<void> {
+    this.#claims.delete(member);
+    await this.leave(member);
   }
 
   /** The last one to leave closes the link. */
@@ -136,6 +153,7 @@ export class Bus {
   }
 
   async close(): Promise<void> {
+    this.#claims.clear();
     this.#members.clear();
     this.#opening?.abort.abort(aborted(this.name));
     this.#end();

@@ -6,6 +6,7 @@ import { realClock } from "#test/contract/clock.ts";
 import { makeDevice } from "#test/contract/device.ts";
 import { createRecorder } from "#test/contract/recorder.ts";
 import { scripted } from "#test/contract/scripted.ts";
+import { openPty } from "#test/hardware-sim/serial/pty.ts";
 import { rtuFrame, rtuSplitter } from "#test/hardware-sim/modbus/frames.ts";
 import { crc16 } from "./crc.ts";
 import { Doubt } from "./doubt.ts";
@@ -244,6 +245,27 @@ describe("answers that come late", () => {
       { addresses: [0, 100, 200, 201] },
     );
   });
+});
+
+test("a serial line that never falls silent is spoken to all the same", async (t) => {
+  const pty = openPty(() => undefined);
+  t.after(() => pty.close());
+  const babble = setInterval(() => pty.write(Uint8Array.of(0x55)), 1);
+  t.after(() => clearInterval(babble));
+  const source = createSource({ clock: realClock, log, data_dir: null });
+  t.after(() => source.close());
+  const device = makeDevice({
+    protocol: "modbus",
+    id: "meter",
+    options: modbusOptions.parse({ serial: { port: pty.path, baud: 9600 }, timeout: `${TIMEOUT_MS}ms` }),
+    points: [{ name: "p0", address: 0 }],
+  });
+  const recorder = createRecorder(device);
+  const session = source.open(device, recorder.context);
+  await session.connect(signal);
+  await session.poll(0, signal);
+  assert.equal(recorder.readings[0]?.reason, "garbage");
+  await session.close();
 });
 
 describe("doubt", () => {

@@ -19,6 +19,9 @@ import type { OpenLine } from "./lines.ts";
 import { CRC_ERROR, exceptionQuality, GARBAGE, TIMEOUT } from "./reasons.ts";
 import { RtuPort } from "./rtu-port.ts";
 
+/** A line that never falls silent (another master, a broken transceiver) is spoken to after so long. */
+const NOISE_MS_MAX = 500;
+
 export interface RtuTiming {
   /** Silence between two frames: 3.5 characters on a serial line, none on a socket. */
   readonly gap_ms: number;
@@ -42,6 +45,7 @@ export class RtuLink implements Link {
   #sent: Request | null = null;
   #sent_ms = 0;
   #ready_ms = 0;
+  #noisy_since_ms = 0;
   #isOpen = false;
 
   constructor(openLine: OpenLine, timing: RtuTiming, doubt: Doubt, clock: Clock, events: LinkEvents) {
@@ -51,7 +55,7 @@ export class RtuLink implements Link {
     this.#doubt = doubt;
     this.#port = new RtuPort(openLine, {
       stray: () => {
-        this.#quiet();
+        this.#noise();
         this.#events.heard();
       },
       lost: (error) => this.#lose(error),
@@ -101,6 +105,7 @@ export class RtuLink implements Link {
 
   #write(request: Request): void {
     this.#sent = request;
+    this.#noisy_since_ms = 0;
     this.#sent_ms = this.#clock.monotonic_ms();
     this.#port.expect(request);
     const { unit, function_code, address, count } = request;
@@ -145,6 +150,13 @@ export class RtuLink implements Link {
   /** The line has to be silent from now on for as long as ends a frame. */
   #quiet(): void {
     this.#ready_ms = this.#clock.monotonic_ms() + this.#timing.gap_ms;
+  }
+
+  /** Bytes unasked: the line is left to them until it is silent, but not for ever. */
+  #noise(): void {
+    const now_ms = this.#clock.monotonic_ms();
+    if (this.#noisy_since_ms === 0) this.#noisy_since_ms = now_ms;
+    this.#ready_ms = Math.min(now_ms + this.#timing.gap_ms, this.#noisy_since_ms + NOISE_MS_MAX);
   }
 
   #lose(error: LinesideError): void {

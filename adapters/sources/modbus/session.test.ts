@@ -335,6 +335,20 @@ describe("opening", () => {
     await source.close();
   });
 
+  test("a device may come back with other settings once it is closed", async () => {
+    const source = createSource({ clock: realClock, log, data_dir: null });
+    const open = (framing: string) => {
+      const options = modbusOptions.parse({ host: "gw", framing });
+      const device = makeDevice({ protocol: "modbus", id: "a", options, points: [{ name: "p", address: 0 }] });
+      return source.open(device, createRecorder(device).context);
+    };
+    const session = open("tcp");
+    assert.throws(() => open("rtu"), { code: "config" });
+    await session.close();
+    await open("rtu").close();
+    await source.close();
+  });
+
   test("what stands in the way of a connection has a code that says what to do", async () => {
     const source = createSource({ clock: realClock, log, data_dir: null });
     const connect = (options: object) => {

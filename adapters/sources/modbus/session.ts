@@ -25,6 +25,9 @@ const TIMEOUT_MS_DEFAULT = 1000;
 /** A poll asks no more often than this for parts of refused reads; the next one goes on. */
 const SPLITS_PER_POLL_MAX = 64;
 
+/** An RTU request, and what an answer has besides its data. */
+const FRAMES_BYTES = 8 + 5;
+
 /** How the bus's line paces this device. */
 export interface Pace {
   /** Milliseconds that a byte takes on the line; 0 on a network. */
@@ -67,6 +70,7 @@ export class ModbusSession implements Session {
     this.#bus = bus;
     this.#unit = bus.unit(options.unit);
     this.#member = { unit: this.#unit, lost: (error) => this.#lost(error) };
+    bus.claim(this.#member);
     this.#timeout_ms = options.timeout ?? TIMEOUT_MS_DEFAULT;
     this.#pause_ms = options.pause ?? 0;
     this.#connect_delay_ms = options.connect_delay ?? 0;
@@ -117,7 +121,7 @@ export class ModbusSession implements Session {
     this.#isConnected = false;
     this.#abandon(aborted("the poll"));
     this.#watch(null);
-    await this.#bus.leave(this.#member);
+    await this.#bus.release(this.#member);
   }
 
   #throwFailure(): void {
@@ -136,16 +140,17 @@ export class ModbusSession implements Session {
     this.#ask = ask;
     this.#job ??= this.#newJob(ask.request);
     this.#job.request = ask.request;
+    // On a slow line the bytes alone may take longer than the wait for them.
+    const bytes = FRAMES_BYTES + ask.request.data_bytes;
+    this.#job.timeout_ms = this.#timeout_ms + bytes * this.#byte_ms;
     this.#bus.submit(this.#job);
   }
 
   #newJob(request: Request): Job {
-    // The longest answer is 256 bytes: on a slow line that alone may take longer than the timeout.
-    const wire_ms = this.#byte_ms * 264;
     return {
       request,
       unit: this.#unit,
-      timeout_ms: this.#timeout_ms + wire_ms,
+      timeout_ms: this.#timeout_ms,
       pause_ms: this.#pause_ms,
       withdrawn: false,
       done: (quality, view, base) => this.#done(quality, view, base),

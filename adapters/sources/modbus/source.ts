@@ -40,10 +40,12 @@ export function createSource(context: AdapterContext): Source<ModbusPoint, Modbu
   const open = (device: Device<ModbusPoint, ModbusOptions>, session: SessionContext): ModbusSession => {
     const way = wayTo(device.options, context);
     let shared = buses.get(way.key);
-    if (shared === undefined) {
+    // A device may come back with other settings once all that used the old ones are closed.
+    if (shared === undefined || (shared.settings !== way.settings && !shared.bus.isClaimed)) {
       shared = { bus: new Bus(way, context.clock, keeper, context.log), settings: way.settings, device: device.id };
       buses.set(way.key, shared);
-    } else if (shared.settings !== way.settings) {
+    }
+    if (shared.settings !== way.settings) {
       throw new LinesideError(
         "config",
         `device ${device.id}, modbus: shares ${way.name} with ${shared.device} and has to agree with it: ` +
