@@ -253,7 +253,7 @@ class Schedule {
         this.spoilt.add(seq);
       }
     }
-    if (options.crashes && disk.crash_in === null && random.chance(4)) disk.crash_in = 1 + random.below(60);
+    if (options.crashes && disk.crash_in === null && random.chance(12)) disk.crash_in = 1 + random.below(30);
   }
 
   async target(journal: Journal, cursor: Cursor, slowness: number, signal: AbortSignal): Promise<void> {
@@ -328,7 +328,7 @@ class Schedule {
   }
 
   async run(): Promise<void> {
-    for (let life = 0; life < 3; life++) {
+    for (let life = 0; life < 5; life++) {
       const lived = this.life().then(() => "closed" as const);
       const how = await Promise.race([lived, this.disk.crashed.then(() => "crashed" as const)]);
       if (how === "crashed") {
