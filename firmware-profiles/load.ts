@@ -8,55 +8,18 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { checkPoints } from "./checks/points.ts";
-import type { Condition } from "./condition.ts";
-import type { Names } from "./facts.ts";
 import { type Files, topOf } from "./files.ts";
-import { EMPTY_LAYER, type Layer, type LayeredPoint, over, withFile } from "./layers.ts";
+import { EMPTY_LAYER, type Layer, over, withFile } from "./layers.ts";
+import type { Profile } from "./loaded.ts";
 import { parseData } from "./parse.ts";
 import { compilePoints } from "./points.ts";
-import {
-  type Evidence,
-  fragmentSchemas,
-  type ParameterDefinition,
-  profileName,
-  profileSchemas,
-  protocolName,
-} from "./profile.ts";
+import { fragmentSchemas, profileName, profileSchemas, protocolName } from "./profile.ts";
 import type { At, Report } from "./report.ts";
 import { defaultFacts, resolveProfile } from "./resolve.ts";
 import { type Protocol, protocols } from "./schema.ts";
 import { didYouMean } from "./suggest.ts";
 import { checkLayers, conditionOf, namesOf } from "./variants.ts";
 import { type Data, type DataMap, isDataMap, keyAt, selfOf, valueAt } from "./yaml.ts";
-
-export interface Variant {
-  readonly condition: Condition;
-  readonly data: DataMap;
-  readonly at: At;
-}
-
-/** A profile with its imports, before any variant. Immutable; shared by all devices of the profile. */
-export interface Profile {
-  readonly name: string;
-  readonly protocol: Protocol;
-  readonly title: string;
-  readonly manufacturer: string;
-  readonly model: string;
-  /** `model` and all others that it serves. */
-  readonly models: readonly string[];
-  readonly version: string;
-  readonly sources: Readonly<Record<string, Evidence>>;
-  readonly versions: Readonly<Record<string, string>>;
-  readonly parameters: Readonly<Record<string, ParameterDefinition>>;
-  readonly names: Names;
-  readonly points: ReadonlyMap<string, LayeredPoint>;
-  readonly defaults: readonly DataMap[];
-  readonly behaviour: DataMap;
-  readonly every: Data | undefined;
-  readonly variants: readonly Variant[];
-  /** The data of the file itself, for the places of its head. */
-  readonly data: DataMap;
-}
 
 export interface LoadContext {
   readonly files: Files;

@@ -2,7 +2,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Files, shippedProfiles, topOf } from "./files.ts";
-import { type Profile, ProfileLoader, profileNames } from "./load.ts";
+import { ProfileLoader, profileNames } from "./load.ts";
+import type { Profile } from "./loaded.ts";
 import { createReport } from "./report.ts";
 
 export const readmeFile: string = join(import.meta.dirname, "README.md");

@@ -4,7 +4,7 @@
  */
 import { evaluate, type Facts } from "./facts.ts";
 import { type LayeredPoint, layeredPoint, listAt, mapAt, namesIn } from "./layers.ts";
-import type { Profile, Variant } from "./load.ts";
+import type { Profile, Variant } from "./loaded.ts";
 import { mergeMaps } from "./merge.ts";
 import type { ParameterDefinition } from "./profile.ts";
 import { type Data, type DataMap, inheritOrigins, selfOf } from "./yaml.ts";

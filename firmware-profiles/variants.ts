@@ -2,7 +2,7 @@
 import { parseCondition } from "./condition.ts";
 import { checkCondition, type NameKind, type Names } from "./facts.ts";
 import { type Layer, listAt, namesIn } from "./layers.ts";
-import type { Profile, Variant } from "./load.ts";
+import type { Profile, Variant } from "./loaded.ts";
 import type { Report } from "./report.ts";
 import { didYouMean } from "./suggest.ts";
 import { type DataMap, isDataMap, originOf, selfOf, valueAt } from "./yaml.ts";

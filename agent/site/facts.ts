@@ -1,6 +1,6 @@
 /** What a site file says of a device, as facts that its profile's conditions are decided by. */
 import { type Facts } from "#profiles/facts.ts";
-import type { Profile } from "#profiles/load.ts";
+import type { Profile } from "#profiles/loaded.ts";
 import type { ParameterDefinition } from "#profiles/profile.ts";
 import { fallbackOf } from "#profiles/resolve.ts";
 import type { Report } from "#profiles/report.ts";
