@@ -16,7 +16,7 @@ import { createSource } from "./source.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 const { signal } = new AbortController();
-const TIMEOUT_MS = 40;
+const TIMEOUT_MS = 80;
 
 /** The data of a right answer: each register holds three times its address, plus one. */
 function goodPdu(pdu: Uint8Array): Buffer {
@@ -227,7 +227,7 @@ describe("answers that come late", () => {
       ({ good }, write) => send(good, healthy || random() < 0.6 ? 0 : random() * TIMEOUT_MS * 3, write),
       async ({ poll, again }) => {
         let good = 0;
-        const end_ms = realClock.monotonic_ms() + 1500;
+        const end_ms = realClock.monotonic_ms() + 2000;
         while (realClock.monotonic_ms() < end_ms) {
           for (const [name, value] of Object.entries(await again())) {
             if (typeof value !== "bigint") continue;
@@ -235,7 +235,7 @@ describe("answers that come late", () => {
             good += 1;
           }
         }
-        assert.ok(good > 10, `${good} good readings`);
+        assert.ok(good > 5, `${good} good readings`);
         healthy = true;
         await realClock.sleep(TIMEOUT_MS * 6);
         await again();

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { realClock } from "#test/contract/clock.ts";
 import { makeDevice } from "#test/contract/device.ts";
 import { createRecorder, type Reading, type Recorder } from "#test/contract/recorder.ts";
+import { scripted } from "#test/contract/scripted.ts";
 import type { Simulated } from "#test/hardware-sim/contract.ts";
 import { simulateModbusBus } from "#test/hardware-sim/modbus/simulate.ts";
 import { LinesideError, type Session } from "../../contract.ts";
@@ -12,7 +13,8 @@ import { createSource } from "./source.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 const { signal } = new AbortController();
-const TIMEOUT_MS = 60;
+/** Where somebody is silent. Elsewhere nothing waits, and a machine under load is no fault. */
+const TIMEOUT_MS = 120;
 
 interface Stand {
   readonly session: Session;
@@ -37,7 +39,7 @@ async function withStands(given: Given, body: (stands: Stand[]) => Promise<void>
         id: `unit-${unit}`,
         options: modbusOptions.parse({
           ...(given.way ?? { host: "127.0.0.1", port: 1 }),
-          timeout: `${TIMEOUT_MS}ms`,
+          timeout: "5s",
           unit: Number(unit),
           ...given.options,
           ...reach[Number(unit)],
@@ -206,6 +208,7 @@ const ways = {
   "a serial line": { serial: { port: "/dev/null", baud: 460_800 } },
 };
 
+const options = { timeout: `${TIMEOUT_MS}ms` };
 for (const [name, way] of Object.entries(ways)) {
   describe(`units that share ${name}`, () => {
     test("have one connection, and each its own values", () =>
@@ -219,7 +222,7 @@ for (const [name, way] of Object.entries(ways)) {
       }));
 
     test("a silent one costs the others one timeout, however many reads it has", () =>
-      withStands({ way, units: { 1: [0, 100, 200, 300], 2: [0] } }, async (stands) => {
+      withStands({ way, options, units: { 1: [0, 100, 200, 300], 2: [0] } }, async (stands) => {
         const [silent, healthy] = stands;
         assert.ok(silent && healthy);
         await Promise.all(stands.map(({ poll }) => poll()));
@@ -239,7 +242,7 @@ for (const [name, way] of Object.entries(ways)) {
       }));
 
     test("garbage of one is not the other's", () =>
-      withStands({ way, units: { 1: [0, 1], 2: [0, 1] } }, async (stands) => {
+      withStands({ way, options, units: { 1: [0, 1], 2: [0, 1] } }, async (stands) => {
         const [bad, healthy] = stands;
         assert.ok(bad && healthy);
         if (name === "Modbus TCP") return; // There it ends the connection: tcp.test.ts.
@@ -256,34 +259,43 @@ for (const [name, way] of Object.entries(ways)) {
 
 describe("pacing", () => {
   test("the pause is kept between two requests to a unit, and another unit does not wait for it", () =>
-    withStands({ options: { pause: "40ms" }, units: { 1: [0, 100, 200], 2: [0] } }, async (stands) => {
+    withStands({ options: { pause: "100ms" }, units: { 1: [0, 100, 200], 2: [0] } }, async (stands) => {
       const [slow, other] = stands;
       assert.ok(slow && other);
       const start_ms = realClock.monotonic_ms();
       const polling = slow.poll();
       await realClock.sleep(5);
       assert.ok(isGood(await other.poll()));
-      assert.ok(realClock.monotonic_ms() - start_ms < 38);
+      assert.ok(realClock.monotonic_ms() - start_ms < 95);
       assert.ok(isGood(await polling));
-      assert.ok(realClock.monotonic_ms() - start_ms >= 79);
+      assert.ok(realClock.monotonic_ms() - start_ms >= 199);
     }));
 
-  test("units take turns, request by request", async () => {
-    await withStands({ units: { 1: [0, 100, 200, 300], 2: [0, 100, 200, 300] } }, async (stands) => {
-      const order: string[] = [];
-      const [a, b] = stands;
-      assert.ok(a && b);
-      const heal = a.simulated.inject({ kind: "delay", ms: 5 });
-      const polling = a.poll();
-      await b.poll();
-      order.push("b");
-      await polling;
-      order.push("a");
-      heal();
-      // b began after a, has as many requests, and waits for one of a's before each of its own at most.
-      assert.equal(a.simulated.stats().requests, 4);
-      assert.deepEqual(order.toSorted(), ["a", "b"]);
+  test("units take turns, request by request", async (t) => {
+    const server = await scripted((request, socket) => {
+      const [high = 0, low = 0] = request;
+      socket.write(Buffer.from([high, low, 0, 0, 0, 5, request[6] ?? 0, 3, 2, 0, 7]));
     });
+    const source = createSource({ clock: realClock, log, data_dir: null });
+    t.after(async () => {
+      await source.close();
+      await server.close();
+    });
+    const sessions = [1, 2, 3].map((unit) => {
+      const device = makeDevice({
+        protocol: "modbus",
+        id: `unit-${unit}`,
+        options: modbusOptions.parse({ host: "127.0.0.1", port: server.port, unit, registers_max: 1 }),
+        points: [0, 1, 2].map((address) => ({ name: `p${address}`, address })),
+      });
+      return source.open(device, createRecorder(device).context);
+    });
+    await Promise.all(sessions.map((session) => session.connect(signal)));
+    await Promise.all(sessions.map((session) => session.poll(0, signal)));
+    assert.deepEqual(
+      server.received.map((request) => request[6]),
+      [1, 2, 3, 1, 2, 3, 1, 2, 3],
+    );
   });
 
   test("the first request waits for the connect delay", () =>

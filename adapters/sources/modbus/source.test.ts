@@ -7,7 +7,7 @@ import type { Device } from "../../contract.ts";
 import { type ModbusOptions, modbusOptions } from "./options.ts";
 import { createSource } from "./source.ts";
 
-const TIMEOUT_MS = 120;
+const TIMEOUT_MS = 180;
 
 /** A little of everything: areas, types, orders, holes, scale registers, two intervals. */
 function device(id: string, options: Readonly<Record<string, unknown>>): Device<ModbusPoint, ModbusOptions> {
