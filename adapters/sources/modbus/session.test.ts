@@ -208,7 +208,7 @@ const ways = {
   "a serial line": { serial: { port: "/dev/null", baud: 460_800 } },
 };
 
-const options = { timeout: `${TIMEOUT_MS}ms` };
+const impatient = { timeout: `${TIMEOUT_MS}ms` };
 for (const [name, way] of Object.entries(ways)) {
   describe(`units that share ${name}`, () => {
     test("have one connection, and each its own values", () =>
@@ -222,7 +222,7 @@ for (const [name, way] of Object.entries(ways)) {
       }));
 
     test("a silent one costs the others one timeout, however many reads it has", () =>
-      withStands({ way, options, units: { 1: [0, 100, 200, 300], 2: [0] } }, async (stands) => {
+      withStands({ way, options: impatient, units: { 1: [0, 100, 200, 300], 2: [0] } }, async (stands) => {
         const [silent, healthy] = stands;
         assert.ok(silent && healthy);
         await Promise.all(stands.map(({ poll }) => poll()));
@@ -242,7 +242,7 @@ for (const [name, way] of Object.entries(ways)) {
       }));
 
     test("garbage of one is not the other's", () =>
-      withStands({ way, options, units: { 1: [0, 1], 2: [0, 1] } }, async (stands) => {
+      withStands({ way, options: impatient, units: { 1: [0, 1], 2: [0, 1] } }, async (stands) => {
         const [bad, healthy] = stands;
         assert.ok(bad && healthy);
         if (name === "Modbus TCP") return; // There it ends the connection: tcp.test.ts.
