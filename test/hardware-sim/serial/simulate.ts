@@ -71,9 +71,10 @@ export async function simulateSerial(
     }
   };
 
+  // What cannot be answered is found out before anything is open.
+  const answers = spoken.map((message) => ({ message, speak: compileAnswer(message, device) }));
   const place = "port" in device.options ? servePty(received) : await servePort(options.port, received);
-  for (const message of spoken) {
-    const speak = compileAnswer(message, device);
+  for (const { message, speak } of answers) {
     if (message.request !== undefined) {
       const encoding = device.options.encoding === "utf8" ? "utf8" : "latin1";
       requests.push({ bytes: Buffer.from(message.request, encoding), speak });
