@@ -287,6 +287,7 @@ export class Agent {
       status: () => this.status(),
       readings: (id: string) => this.readings(id),
       notReady: () => (this.#stopping ? "stopping" : ""),
+      redact: (text: string) => this.#site.redact(text),
     };
   }
 

@@ -13,6 +13,8 @@ export interface HttpView {
   readings(device: string): DeviceReadings | null;
   /** Empty when ready, else why not. */
   notReady(): string;
+  /** Replaces secrets in what is shown: an error's text may quote one. */
+  redact(text: string): string;
 }
 
 export interface HttpServer {
@@ -24,11 +26,12 @@ export interface HttpServer {
 export async function serveHttp(at: { host: string; port: number }, view: HttpView, log: Log): Promise<HttpServer> {
   const server = createServer({ maxHeaderSize: HEADERS_BYTES_MAX }, (request, response) => {
     if (request.method !== "GET" && request.method !== "HEAD") return reply(response, 405, "text/plain", "GET only\n");
-    const path = new URL(request.url ?? "/", "http://local").pathname;
-    answer(path, view, response);
+    answer(pathOf(request.url ?? "/"), view, response);
   });
   server.maxConnections = CONNECTIONS_MAX;
   await listen(server, at);
+  // Connections that cannot be taken (no file handles left) are no reason to end the agent.
+  server.on("error", (error) => log.warn({ err: error }, `status page: ${error.message}`));
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : at.port;
   const url = `http://${at.host.includes(":") ? `[${at.host}]` : at.host}:${port}`;
@@ -42,6 +45,16 @@ export async function serveHttp(at: { host: string; port: number }, view: HttpVi
   };
 }
 
+/** The path, decoded; empty where it is none that we have: a request line is a stranger's text. */
+function pathOf(url: string): string {
+  const [path = ""] = url.split("?");
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return "";
+  }
+}
+
 function answer(path: string, view: HttpView, response: ServerResponse): void {
   if (path === "/metrics") {
     return reply(response, 200, "text/plain; version=0.0.4; charset=utf-8", prometheusText(figuresOf(view.status())));
@@ -51,10 +64,10 @@ function answer(path: string, view: HttpView, response: ServerResponse): void {
     const why = view.notReady();
     return why === "" ? reply(response, 200, "text/plain", "ready\n") : reply(response, 503, "text/plain", `${why}\n`);
   }
-  if (path === "/status") return reply(response, 200, "application/json", toJson(view.status()));
+  if (path === "/status") return reply(response, 200, "application/json", view.redact(toJson(view.status())));
   if (path.startsWith("/status/")) {
-    const readings = view.readings(decodeURIComponent(path.slice("/status/".length)));
-    if (readings !== null) return reply(response, 200, "application/json", toJson(readings));
+    const readings = view.readings(path.slice("/status/".length));
+    if (readings !== null) return reply(response, 200, "application/json", view.redact(toJson(readings)));
   }
   reply(response, 404, "text/plain", "there are /metrics, /healthz, /readyz, /status and /status/DEVICE\n");
 }
