@@ -28,3 +28,25 @@ test("rows that say nothing new are left out, by bits, text and quality", () => 
   assert.deepEqual(rows(-2n, "b"), [0, 1, 2], "good again is news");
   assert.equal(changes.unchanged, 6);
 });
+
+test("what is left of a frame keeps every bit of its values", () => {
+  const device = {
+    points: [{ kind: "text" }, { kind: "state" }],
+    descriptor: { series: [{ value: "text" }, { value: "int" }] },
+  } as unknown as Device; // Only what Changes looks at.
+  const changes = new Changes(device);
+  const frame = createFrame(Uint32Array.of(0, 1));
+  frame.texts = ["a", null];
+  changes.apply(frame);
+  const changed: bigint[] = [];
+  // The last two are signalling NaNs as doubles: a move through a double register sets their quiet bit.
+  const values = [-1n, -2n, 2n ** 53n + 1n, -(2n ** 63n), 0x7ff0_0000_0000_0001n, -0xf_ffff_ffff_ffffn];
+  // Often enough for the optimising compiler to have its say.
+  for (let count = 0; count < 20_000; count++) {
+    const value = values[count % values.length] ?? 0n;
+    frame.ints[1] = value;
+    const news = changes.apply(frame);
+    if (news.count !== 1 || news.ints[0] !== value) changed.push(value);
+  }
+  assert.deepEqual(changed, []);
+});

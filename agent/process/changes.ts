@@ -83,7 +83,9 @@ function shrink(frame: Frame, keep: Uint8Array, rows: number): Frame {
   for (let row = 0; row < frame.count; row++) {
     if (keep[row] !== 1) continue;
     points[to] = frame.points[row] ?? 0;
-    small.doubles[to] = frame.doubles[row] ?? 0;
+    // Moved as two words: an int64 whose bits are those of a NaN must not be touched.
+    small.words[to * 2] = frame.words[row * 2] ?? 0;
+    small.words[to * 2 + 1] = frame.words[row * 2 + 1] ?? 0;
     small.quality[to] = frame.quality[row] ?? 0;
     if (small.times_us !== null) small.times_us[to] = frame.times_us?.[row] ?? frame.time_us;
     if (small.starts_us !== null) small.starts_us[to] = frame.starts_us?.[row] ?? 0;
