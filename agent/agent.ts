@@ -350,6 +350,7 @@ export class Agent {
       clock,
       log,
       event: this.#event,
+      commit: async () => await this.#collector.commit(),
       gateway: this.#gateway,
     });
     this.#targets.set(target.name, { target, forwarder, stats: () => cursor.stats() });

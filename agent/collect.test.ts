@@ -131,6 +131,7 @@ describe("collecting", () => {
       clock,
       log,
       event,
+      commit: async () => await collector.commit(),
       gateway: descriptor,
     });
     forwarder.start();

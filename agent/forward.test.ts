@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import { BatchWriter } from "./batch/writer.ts";
 import { Descriptors } from "./descriptors.ts";
 import { Forwarder } from "./forward.ts";
+import { gapEvent } from "./gap.ts";
 
 const series = [0, 1, 2, 3].map((index) => ({
   name: `p${index}`,
@@ -25,6 +26,8 @@ const descriptor: Descriptor = {
   scope: { name: "t", version: "1" },
   series,
 };
+
+const EVENT = { name: "x", time_us: 1, severity: "info", body: "", attributes: {} } as const;
 
 /** A log in memory with one cursor, and a target that answers as the test says. */
 function rig() {
@@ -55,7 +58,7 @@ function rig() {
       return some;
     },
     advance: (seq: number, { delivered, dropped }: { delivered: number; dropped: number }) =>
-      void advanced.push([seq, delivered, dropped]),
+      order.push(`advance ${seq}`) && void advanced.push([seq, delivered, dropped]),
     rewind: () => undefined,
     stats: () => ({ queued: records.length - at }),
   } as unknown as Cursor; // What the forwarder uses of it.
@@ -72,6 +75,7 @@ function rig() {
   };
   const events: Event[] = [];
   const event = (one: Event): void => void events.push(one);
+  const order: string[] = [];
   const forwarder = new Forwarder({
     name: "otlp",
     target,
@@ -80,6 +84,7 @@ function rig() {
     clock,
     log,
     event,
+    commit: async () => void order.push(`commit ${events.length} events`),
     gateway: descriptor,
   });
   const append = (values: number[], more: (writer: BatchWriter) => void = () => undefined): void => {
@@ -94,7 +99,7 @@ function rig() {
   };
   const valuesOf = (batch: Batch | undefined): number[] =>
     batch?.frames.flatMap(({ frame }) => [...frame.doubles.subarray(0, frame.count)]) ?? [];
-  return { clock, forwarder, append, answers, batches, times, advanced, events, valuesOf, descriptors };
+  return { clock, forwarder, append, answers, batches, times, advanced, events, valuesOf, descriptors, order };
 }
 
 describe("forwarding", () => {
@@ -143,7 +148,7 @@ describe("forwarding", () => {
   });
 
   test("refused data is dropped, counted, and told as a gap for this target alone", async () => {
-    const { clock, forwarder, append, answers, advanced, events } = rig();
+    const { clock, forwarder, append, answers, advanced, events, order } = rig();
     append([1, 2, 3]);
     answers.push({ kind: "refused", reason: "400 bad request" });
     forwarder.start();
@@ -153,6 +158,7 @@ describe("forwarding", () => {
     assert.equal(events[0]?.target, "otlp");
     assert.deepEqual(events[0]?.attributes["gap.points"], ["p0", "p1", "p2"]);
     assert.equal(events[0]?.attributes["gap.readings"], 3);
+    assert.deepEqual(order, ["commit 1 events", "advance 1"], "no drop is durable before its gap");
     await forwarder.stop(0);
   });
 
@@ -189,6 +195,90 @@ describe("forwarding", () => {
     await clock.advance(10);
     assert.deepEqual(advanced, [[1, 1, 8]]);
     assert.equal(events[0]?.attributes["gap.reason"], "rejected");
+    await forwarder.stop(0);
+  });
+
+  test("a gap that is refused with readings is told again; refused alone it is not", async () => {
+    const { clock, forwarder, append, answers, events, descriptors } = rig();
+    const outage = {
+      descriptor,
+      points: ["p0"],
+      from_us: 1e6,
+      to_us: 5e6,
+      reason: "timeout",
+      readings: 4,
+      estimated: true,
+    };
+    const told = (writer: BatchWriter): void => writer.event(descriptors.idOf(descriptor), gapEvent(outage, 6e6));
+    append([1], told);
+    answers.push({ kind: "refused", reason: "400" });
+    forwarder.start();
+    await clock.advance(10);
+    const gaps = events.map(({ attributes }) => [
+      attributes["gap.reason"],
+      attributes["gap.readings"],
+      attributes["gap.from"],
+    ]);
+    assert.deepEqual(gaps[1], ["timeout", 4, "1970-01-01T00:00:01.000000Z"]);
+    assert.equal(gaps.length, 2);
+    append([], told);
+    answers.push({ kind: "refused", reason: "400" });
+    await clock.advance(10);
+    assert.equal(events.length, 2);
+    await forwarder.stop(0);
+  });
+
+  test("a receiver that rejects more data points than there are readings, or an event, is believed within reason", async () => {
+    const { clock, forwarder, append, answers, advanced, events, descriptors } = rig();
+    append([1, 2]);
+    // A state of five names is five data points.
+    answers.push({ kind: "delivered", rejected: 10, reason: "too old" });
+    forwarder.start();
+    await clock.advance(10);
+    append([], (writer) => writer.event(descriptors.idOf(descriptor), EVENT));
+    answers.push({ kind: "delivered", rejected: 1, reason: "no logs here" });
+    await clock.advance(10);
+    assert.deepEqual(advanced, [
+      [1, 0, 2],
+      [2, 0, 0],
+    ]);
+    assert.equal(events.length, 1, "an event that was rejected is no reading missing");
+    await forwarder.stop(0);
+  });
+
+  test("one reading and its events that are too large together go apart", async () => {
+    const { clock, forwarder, append, batches, answers, advanced, valuesOf, descriptors } = rig();
+    append([1], (writer) => {
+      for (let count = 0; count < 2; count++) writer.event(descriptors.idOf(descriptor), EVENT);
+    });
+    answers.push({ kind: "too_large", reason: "413" }, { kind: "delivered", rejected: 0 });
+    answers.push({ kind: "too_large", reason: "413" });
+    forwarder.start();
+    await clock.advance(10);
+    assert.deepEqual(
+      batches.map((batch) => [valuesOf(batch).length, batch.events.length]),
+      [
+        [1, 2],
+        [1, 0],
+        [0, 2],
+        [0, 1],
+        [0, 1],
+      ],
+    );
+    append([1, 2, 3]);
+    await clock.advance(10);
+    assert.deepEqual(valuesOf(batches.at(-1)), [1, 2, 3], "large events do not make batches of readings small");
+    assert.equal(advanced.length, 2);
+    await forwarder.stop(0);
+  });
+
+  test("a receiver that asks for no wait at all is not hammered", async () => {
+    const { clock, forwarder, append, answers, batches } = rig();
+    append([1]);
+    for (let count = 0; count < 100; count++) answers.push({ kind: "retry", reason: "503", wait_ms: 0 });
+    forwarder.start();
+    await clock.advance(10_000);
+    assert.ok(batches.length < 12, `${batches.length} tries in 10 s`);
     await forwarder.stop(0);
   });
 

@@ -16,7 +16,7 @@ import type { Cursor, JournalRecord } from "#buffer/contract.ts";
 import { decodePayload, type DecodedPayload } from "./batch/reader.ts";
 import { split } from "./batch/split.ts";
 import type { Descriptors } from "./descriptors.ts";
-import { gapEvent } from "./gap.ts";
+import { type Gap, gapEvent } from "./gap.ts";
 import { LossSummary } from "./loss.ts";
 
 /** Readings in one request: about 1.5 MB of OTLP, under the 4 MiB that gRPC receivers take by default. */
@@ -56,6 +56,8 @@ export interface ForwardOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly event: (event: Event) => void;
+  /** Makes the events told so far durable. */
+  readonly commit: () => Promise<void>;
   /** Whom a loss is told of that belongs to no device any more. */
   readonly gateway: Descriptor;
 }
@@ -71,6 +73,8 @@ export class Forwarder {
   #batches = 0;
   #retries = 0;
   #deliver_ms = 0;
+  /** A gap was told of readings that are not acknowledged yet. */
+  #told = false;
   #loop: Promise<void> | null = null;
 
   constructor(options: ForwardOptions) {
@@ -79,6 +83,8 @@ export class Forwarder {
   }
 
   start(): void {
+    // The cursor may have served a target that was replaced: what that one did not acknowledge comes again.
+    this.#options.cursor.rewind();
     this.#loop = this.#run();
   }
 
@@ -119,7 +125,9 @@ export class Forwarder {
       } catch (error) {
         if (signal.aborted) return;
         // Nothing is acknowledged: the same records come again.
-        log.error({ err: error, target: name }, `${name}: ${error instanceof Error ? error.message : String(error)}`);
+        const message = error instanceof Error ? error.message : String(error);
+        log.error({ err: error, target: name }, `${name}: ${message}`);
+        this.#enter("retrying", message);
         cursor.rewind();
         await this.#options.clock.sleep(RETRY_MS_MAX, signal);
       }
@@ -143,7 +151,7 @@ export class Forwarder {
   }
 
   async #deliverGroup(group: readonly JournalRecord[]): Promise<void> {
-    const { cursor, name } = this.#options;
+    const { cursor, name, commit } = this.#options;
     const decoded = group.map((record) => this.#decode(record));
     const frames = decoded.flatMap((payload) => payload.frames);
     const events = decoded.flatMap((payload) => payload.events).filter((event) => (event.target ?? name) === name);
@@ -153,11 +161,13 @@ export class Forwarder {
       const outcome = await this.#deliver(batch);
       if (outcome === null) return;
       if (outcome.kind === "delivered") {
-        dropped += outcome.rejected;
-        if (outcome.rejected > 0) this.#tellRejected(batch, outcome.rejected, outcome.reason ?? "");
+        // A receiver counts data points and log records: a state is several of them, an event is no reading.
+        const rejected = Math.min(outcome.rejected, batch.readings);
+        dropped += rejected;
+        if (rejected > 0) this.#tellRejected(batch, rejected, outcome.reason ?? "");
       } else if (outcome.kind === "too_large" && batch.readings + batch.events.length > 1) {
-        this.#readings_max = Math.max(1, Math.floor(batch.readings / 2));
-        queue = [...halve(batch, this.#readings_max), ...queue];
+        if (batch.readings > 1) this.#readings_max = Math.floor(batch.readings / 2);
+        queue = [...halve(batch), ...queue];
       } else {
         dropped += batch.readings;
         this.#tellRefused(batch, outcome.reason);
@@ -165,6 +175,9 @@ export class Forwarder {
     }
     const last = group.at(-1);
     const weight = group.reduce((sum, record) => sum + record.weight, 0);
+    // A drop is never on disk before the gap that tells of it: killed in between, the gap comes twice, not never.
+    if (this.#told) await commit();
+    this.#told = false;
     if (last !== undefined) cursor.advance(last.seq, { delivered: weight - dropped, dropped });
   }
 
@@ -173,12 +186,12 @@ export class Forwarder {
     try {
       return decodePayload(record.payload, this.#options.descriptors.get);
     } catch (error) {
-      const { name, log, clock, event, gateway } = this.#options;
+      const { name, log, clock, gateway } = this.#options;
       const detail = `record ${record.seq}: ${error instanceof Error ? error.message : String(error)}`;
       log.error({ target: name, seq: record.seq }, `${name}: ${detail}`);
       const now_us = clock.now_us();
       const gap = { descriptor: gateway, points: [], from_us: now_us, to_us: now_us, reason: "corrupt", detail };
-      event(gapEvent({ ...gap, readings: record.weight, estimated: false, target: name }, now_us));
+      this.#tell({ ...gap, readings: record.weight, estimated: false, target: name });
       return { frames: [], events: [], readings: 0, lost: record.weight };
     }
   }
@@ -207,7 +220,8 @@ export class Forwarder {
       this.#enter("retrying", outcome.reason);
       const backoff_ms =
         Math.min(RETRY_MS_FIRST * 2 ** Math.min(attempt, 20), RETRY_MS_MAX) * (0.7 + 0.3 * Math.random());
-      const wait_ms = outcome.wait_ms === undefined ? backoff_ms : Math.min(outcome.wait_ms, RETRY_MS_MAX_ASKED);
+      // Never sooner than asked, and never as fast as a receiver that asks for no wait at all would have it.
+      const wait_ms = Math.max(backoff_ms, Math.min(outcome.wait_ms ?? 0, RETRY_MS_MAX_ASKED));
       await clock.sleep(wait_ms, signal);
     }
   }
@@ -230,23 +244,31 @@ export class Forwarder {
   }
 
   #tellRefused(batch: Batch, detail: string): void {
-    const { name, log, clock, event } = this.#options;
+    const { name, log } = this.#options;
     log.error({ target: name, readings: batch.readings }, `${name} refused ${batch.readings} readings: ${detail}`);
     const losses = new LossSummary("refused");
     losses.add(batch.frames);
-    for (const gap of losses.gaps({ detail, target: name })) event(gapEvent(gap, clock.now_us()));
+    // Not of a batch of events alone: whoever refuses the gap would be told of it for ever.
+    if (batch.readings > 0) losses.addGaps(batch.events, name);
+    for (const gap of losses.gaps({ detail, target: name })) this.#tell(gap);
   }
 
   /** The receiver says how many it rejected, not which: the gap names what the batch held. */
   #tellRejected(batch: Batch, rejected: number, detail: string): void {
-    const { name, log, clock, event } = this.#options;
+    const { name, log } = this.#options;
     log.warn({ target: name, rejected }, `${name} rejected ${rejected} of ${batch.readings} readings: ${detail}`);
     const losses = new LossSummary("rejected");
     losses.add(batch.frames);
     for (const gap of losses.gaps({ detail, target: name })) {
       const readings = Math.min(gap.readings, rejected);
-      event(gapEvent({ ...gap, readings, estimated: true }, clock.now_us()));
+      this.#tell({ ...gap, readings, estimated: true });
     }
+  }
+
+  #tell(gap: Gap): void {
+    const { event, clock } = this.#options;
+    this.#told = true;
+    event(gapEvent(gap, clock.now_us()));
   }
 
   #enter(state: ForwardStatus["state"], reason: string): void {
@@ -260,13 +282,13 @@ function asRetry(outcome: Outcome, again: boolean): Outcome {
   return outcome.kind === "too_large" && again ? { kind: "retry", reason: outcome.reason } : outcome;
 }
 
-/** Smaller batches with the same content; a batch of events alone is cut in two. */
-function halve(batch: Batch, readings_max: number): Batch[] {
-  if (batch.readings > 0) return split(batch.frames, batch.events, readings_max);
-  const middle = Math.ceil(batch.events.length / 2);
-  return [batch.events.slice(0, middle), batch.events.slice(middle)].map((events) => ({
-    frames: [],
-    events,
-    readings: 0,
-  }));
+/** Two batches with the same content: readings are cut in two, then told apart from events, then those are cut. */
+function halve(batch: Batch): Batch[] {
+  const { frames, events, readings } = batch;
+  if (readings > 1) return split(frames, events, Math.ceil(readings / 2));
+  const middle = readings === 1 ? 0 : Math.ceil(events.length / 2);
+  return [
+    { frames, events: events.slice(0, middle), readings },
+    { frames: [], events: events.slice(middle), readings: 0 },
+  ];
 }
