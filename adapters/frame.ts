@@ -18,7 +18,7 @@ export interface Frame {
   readonly quality: Uint16Array;
   /** When the gateway received the answer, microseconds since 1970. */
   time_us: number;
-  /** The device's own time of each row, where it gives one; else null. */
+  /** The device's own time of each row, 0 where it gives none; null where it never does. */
   times_us: Float64Array | null;
   /** Start of each counter's sum; filled by the agent; null where the frame has no counter. */
   starts_us: Float64Array | null;

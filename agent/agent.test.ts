@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pino } from "pino";
+import { openJournal } from "#buffer/journal.ts";
 import { Agent } from "./agent.ts";
 import type { Site } from "./site/contract.ts";
 import { loadSite } from "./site/load.ts";
@@ -168,6 +169,127 @@ describe("the agent", () => {
     await until("values after the reload", () => (agent.status().devices[0]?.readings ?? 0) > 4);
     await agent.stop();
     balanced(agent.status());
+    await simulated.stop();
+  });
+
+  test("a target that is replaced while its receiver is down goes on where the old one ended: once, in order", async () => {
+    runs++;
+    receiver.clear();
+    const { simulated, text } = await plant();
+    const faults: string[] = [];
+    const listening = pino({ level: "error" }, { write: (line: string) => void faults.push(line) });
+    const agent = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log: listening });
+    await until("the first delivery", () => receiver.totals().points > 20);
+    await receiver.setOutage(true);
+    await until("a delivery under way", () => agent.status().targets[0]?.state === "retrying");
+    await until("a backlog", () => (agent.status().targets[0]?.queued ?? 0) > 40);
+    const changed = text.replace(/endpoint: "[^"]*"/, "$&, timeout: 4s");
+    assert.deepEqual((await agent.apply(await siteFrom(changed))).replaced, ["otlp"]);
+    await receiver.setOutage(false);
+    await until("the backlog is gone", () => (agent.status().targets[0]?.queued ?? 100) < 20);
+    await agent.stop();
+    balanced(agent.status());
+    assert.equal(receiver.totals().order_violations, 0);
+    assert.equal(receiver.totals().points, agent.status().sources["modbus"], "nothing twice, nothing missing");
+    assert.deepEqual(faults, []);
+    await simulated.stop();
+  });
+
+  test("a target that cannot be made spoils only itself, keeps its data, and takes it once it is mended", async () => {
+    runs++;
+    receiver.clear();
+    const { simulated, text } = await plant();
+    const endpoint = receiver.grpc_endpoint.replace("http:", "https:");
+    const broken = text.replace(
+      "targets:\n",
+      `targets:\n  - { id: secure, otlp: { endpoint: "${endpoint}", tls: { ca: "/nowhere/ca.pem" } } }\n`,
+    );
+    const agent = await Agent.start({ site: await siteFrom(broken), data_dir: data(), clock, log });
+    const target = (name: string) => agent.status().targets.find((one) => one.name === name);
+    await until("its neighbour delivers", () => (target("otlp")?.delivered ?? 0) > 20);
+    await until("it says why", () => target("secure")?.state === "retrying");
+    assert.match(target("secure")?.reason ?? "", /ca\.pem/);
+    assert.equal(target("secure")?.delivered, 0);
+    const mended = text.replace(
+      "targets:\n",
+      `targets:\n  - { id: secure, otlp: { endpoint: "${receiver.grpc_endpoint}" } }\n`,
+    );
+    assert.deepEqual((await agent.apply(await siteFrom(mended))).replaced, ["secure"]);
+    await until("it catches up", () => (target("secure")?.delivered ?? 0) > 20);
+    assert.deepEqual(
+      (await agent.apply(await siteFrom(broken))).replaced,
+      ["secure"],
+      "and a reload into the fault is no end",
+    );
+    await until("its neighbour goes on", () => (target("otlp")?.queued ?? 100) < 20);
+    await agent.stop();
+    balanced(agent.status());
+    assert.equal(target("otlp")?.delivered, target("otlp")?.read);
+    await simulated.stop();
+  });
+
+  test("a target that was removed while the agent was down holds the journal no longer", async () => {
+    runs++;
+    const { simulated, text } = await plant();
+    const two = text.replace("targets:\n", 'targets:\n  - { id: gone, otlp: { endpoint: "http://127.0.0.1:9" } }\n');
+    const first = await Agent.start({ site: await siteFrom(two), data_dir: data(), clock, log });
+    await until("readings", () => (first.status().devices[0]?.readings ?? 0) > 4);
+    await first.stop();
+    const told: string[] = [];
+    const listening = pino({ level: "warn" }, { write: (line: string) => void told.push(line) });
+    const second = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log: listening });
+    await second.stop();
+    assert.match(told.join(""), /gone is no longer in the site file: \d+ readings that it had not taken are given up/);
+    const journal = await openJournal({ dir: join(data(), "journal"), onLoss: async () => null });
+    assert.deepEqual(
+      journal.stats().cursors.map(({ name }) => name),
+      ["otlp"],
+    );
+    await journal.close();
+    await simulated.stop();
+  });
+
+  test("reloads take turns, a stop waits for them, and nothing starts after it", async () => {
+    runs++;
+    const { simulated, text } = await plant();
+    const site = await siteFrom(text);
+    const other = await siteFrom(
+      text.replace(/ {2}- id: two[\s\S]*(?=targets:)/, "").replace("every: 50ms", "every: 60ms"),
+    );
+    const agent = await Agent.start({ site, data_dir: data(), clock, log });
+    const both = await Promise.all([agent.apply(other), agent.apply(site)]);
+    assert.deepEqual(
+      both.map(({ replaced, stopped, started }) => [replaced, stopped, started]),
+      [
+        [["one"], ["two"], []],
+        [["one"], [], ["two"]],
+      ],
+    );
+    const under_way = agent.apply(other);
+    await clock.sleep(1);
+    const stopped = agent.stop();
+    const late = agent.apply(site);
+    await agent.stop();
+    await stopped;
+    assert.deepEqual((await under_way).replaced, ["one"]);
+    assert.deepEqual(await late, { started: [], stopped: [], replaced: [] });
+    assert.deepEqual(agent.status().devices, []);
+    balanced(agent.status());
+    await simulated.stop();
+  });
+
+  test("the figures of a target go on over a restart, with the start that they had", async () => {
+    runs++;
+    const { simulated, text } = await plant();
+    const site = await siteFrom(text);
+    const first = await Agent.start({ site, data_dir: data(), clock, log });
+    await until("readings", () => (first.status().devices[0]?.readings ?? 0) > 4);
+    await first.stop();
+    const since = first.status().targets[0]?.counted_since_us;
+    const second = await Agent.start({ site, data_dir: data(), clock, log });
+    assert.equal(second.status().targets[0]?.counted_since_us, since);
+    assert.ok((second.status().targets[0]?.delivered ?? 0) >= (first.status().targets[0]?.delivered ?? 1));
+    await second.stop();
     await simulated.stop();
   });
 });

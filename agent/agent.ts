@@ -18,8 +18,10 @@ import { Collector } from "./collect.ts";
 import { Descriptors } from "./descriptors.ts";
 import { DeviceRunner, type DeviceStatus } from "./device.ts";
 import { Forwarder } from "./forward.ts";
-import { gapEvent } from "./gap.ts";
+import { ended } from "./ended.ts";
+import { gapEvent, missed } from "./gap.ts";
 import { type HttpServer, serveHttp } from "./http.ts";
+import { LateTarget } from "./late-target.ts";
 import { lossEntry } from "./loss.ts";
 import { figuresOf, OwnFrames } from "./own.ts";
 import { Pipeline } from "./process/pipeline.ts";
@@ -32,6 +34,8 @@ import { VERSION } from "./version.ts";
 
 /** How long a graceful stop lets targets catch up. */
 const DRAIN_MS = 5_000;
+/** What devices shared (a bus, a certificate store) is left behind if it does not close in so long. */
+const CLOSE_MS_MAX = 5_000;
 
 export interface AgentOptions {
   readonly site: Site;
@@ -76,7 +80,11 @@ export class Agent {
   #site: Site;
   #http: HttpServer | null = null;
   #endOwn: (() => void) | null = null;
-  #stopping = false;
+  /** Why it is not ready; empty when it is. */
+  #notReady = "starting";
+  /** Reloads and the end take turns. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #end: Promise<void> | null = null;
 
   /** Opens the journal and starts everything. Throws where the journal or the status port cannot be had. */
   static async start(options: AgentOptions): Promise<Agent> {
@@ -101,8 +109,13 @@ export class Agent {
       descriptors = new Descriptors(journal);
       state = AgentState.decode(journal.checkpoint);
       for await (const record of journal.replay()) {
-        await descriptors.load(record.references);
-        state.replay(record.payload, descriptors.get);
+        try {
+          await descriptors.load(record.references);
+          state.replay(record.payload, descriptors.get);
+        } catch (error) {
+          // Each target counts it as lost when it comes to it; here it costs the memory of one commit interval.
+          log.error({ seq: record.seq, err: error }, `journal: record ${record.seq} cannot be understood`);
+        }
       }
       const agent = new Agent(options, journal, state, descriptors, gateway);
       await agent.#begin();
@@ -140,17 +153,20 @@ export class Agent {
   async #begin(): Promise<void> {
     const { clock, log } = this.#options;
     const site = this.#site;
-    if (site.agent.http !== null) this.#http = await serveHttp(site.agent.http, this.#view(), log);
     try {
+      if (site.agent.http !== null) this.#http = await serveHttp(site.agent.http, this.#view(), log);
       for (const target of site.targets) await this.#startTarget(target);
+      const wanted = new Set(site.targets.map(({ name }) => name));
+      for (const { name } of this.#journal.stats().cursors) if (!wanted.has(name)) await this.#forgetTarget(name);
       this.#tellSilence(site.devices);
+      this.#state.keep(site.devices.map(({ id }) => id));
       this.#collector.start();
       for (const device of site.devices) await this.#startDevice(device);
     } catch (error) {
       await this.stop();
       throw error;
     }
-    const own = new OwnFrames(this.#gateway, this.#started_us);
+    const own = new OwnFrames(this.#gateway);
     const { metrics_interval_ms } = site.agent;
     if (metrics_interval_ms !== null) {
       this.#endOwn = this.#schedule.add(metrics_interval_ms, () => {
@@ -158,6 +174,7 @@ export class Agent {
         this.#collector.push(descriptor, frame);
       });
     }
+    this.#notReady = "";
   }
 
   /** Where the status page is served; null where it is switched off. */
@@ -165,10 +182,20 @@ export class Agent {
     return this.#http?.url ?? null;
   }
 
-  /** Brings the agent to a new site file: what did not change is not touched, the journal stays. */
+  /**
+   * Brings the agent to a new site file: what did not change is not touched, the journal stays. One thing
+   * that fails is logged and spoils only itself. Two calls take turns; a stopped agent takes nothing.
+   */
   async apply(site: Site): Promise<ReloadSummary> {
+    const turn = this.#turn.then(() => this.#apply(site));
+    this.#turn = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #apply(site: Site): Promise<ReloadSummary> {
     const { log } = this.#options;
     const summary = { started: [] as string[], stopped: [] as string[], replaced: [] as string[] };
+    if (this.#end !== null) return summary;
     const changed = this.#settingsThatNeedRestart(site);
     if (changed.length > 0) log.warn({ changed }, `${changed.join(", ")} changed: takes effect at the next start`);
     this.#site = site;
@@ -180,6 +207,7 @@ export class Agent {
       if (wanted?.fingerprint === runner.device.fingerprint) continue;
       await this.#stopDevice(id);
       if (wanted === undefined) {
+        this.#state.forget(id);
         summary.stopped.push(id);
         continue;
       }
@@ -187,7 +215,7 @@ export class Agent {
       summary.replaced.push(id);
     }
     for (const device of site.devices) {
-      if (this.#devices.has(device.id)) continue;
+      if (this.#devices.has(device.id) || this.#unopened.has(device.id)) continue;
       await this.#startDevice(device);
       summary.started.push(device.id);
     }
@@ -199,34 +227,41 @@ export class Agent {
     site: Site,
     summary: { started: string[]; stopped: string[]; replaced: string[] },
   ): Promise<void> {
+    const { log } = this.#options;
     const wanted = new Map(site.targets.map((target) => [target.name, target]));
+    const attempt = async (name: string, list: string[], change: () => Promise<void>): Promise<void> => {
+      try {
+        await change();
+        list.push(name);
+      } catch (error) {
+        log.error({ target: name, err: error }, `${name}: the journal does not take the change: ${messageOf(error)}`);
+      }
+    };
     for (const [name, { target, forwarder }] of [...this.#targets]) {
       const next = wanted.get(name);
       if (next?.fingerprint === target.fingerprint) continue;
       await forwarder.stop(0);
       this.#targets.delete(name);
-      if (next === undefined) {
-        await this.#journal.removeCursor(name);
-        summary.stopped.push(name);
-        continue;
-      }
-      await this.#startTarget(next);
-      summary.replaced.push(name);
+      if (next === undefined) await attempt(name, summary.stopped, async () => await this.#forgetTarget(name));
+      else await attempt(name, summary.replaced, async () => await this.#startTarget(next));
     }
     for (const target of site.targets) {
-      if (this.#targets.has(target.name)) continue;
-      await this.#startTarget(target);
-      summary.started.push(target.name);
+      if (this.#targets.has(target.name) || summary.replaced.includes(target.name)) continue;
+      await attempt(target.name, summary.started, async () => await this.#startTarget(target));
     }
   }
 
-  /** Ends devices, writes what they read, lets targets catch up for a while, and closes the journal. */
+  /** Ends devices, writes what they read, lets targets catch up for a while, and closes the journal. Safe twice. */
   async stop(): Promise<void> {
-    if (this.#stopping) return;
-    this.#stopping = true;
+    this.#notReady = "stopping";
+    this.#end ??= this.#turn.then(() => this.#stop());
+    await this.#end;
+  }
+
+  async #stop(): Promise<void> {
     this.#endOwn?.();
     await Promise.all([...this.#devices.keys()].map(async (id) => await this.#stopDevice(id)));
-    for (const source of this.#sources.values()) await source.close();
+    for (const [name, source] of this.#sources) await ended(this.#options, name, CLOSE_MS_MAX, source.close());
     this.#collector.renewCheckpoint();
     await this.#collector.stop();
     await Promise.all([...this.#targets.values()].map(async ({ forwarder }) => await forwarder.stop(DRAIN_MS)));
@@ -261,7 +296,14 @@ export class Agent {
           dropped: dropped + untold,
         };
         const imbalance = counts.read - counts.delivered - counts.queued - counts.dropped;
-        return { name, type: target.type, ...state, ...counts, imbalance };
+        return {
+          name,
+          type: target.type,
+          ...state,
+          ...counts,
+          imbalance,
+          counted_since_us: this.#state.targetSince(name),
+        };
       }),
       journal: {
         bytes_on_disk: journal.bytes_on_disk,
@@ -286,19 +328,25 @@ export class Agent {
     return {
       status: () => this.status(),
       readings: (id: string) => this.readings(id),
-      notReady: () => (this.#stopping ? "stopping" : ""),
+      notReady: () => this.#notReady,
       redact: (text: string) => this.#site.redact(text),
     };
   }
 
   /** A device that cannot even be opened spoils only itself: it is down until the site file changes. */
   async #startDevice(device: SiteDevice): Promise<void> {
+    const { log, clock } = this.#options;
     try {
       await this.#openDevice(device);
     } catch (error) {
-      if (!(error instanceof LinesideError)) throw error;
-      this.#options.log.error({ device: device.id, code: error.code }, `${device.id} is not read: ${error.message}`);
-      this.#unopened.set(device.id, { device, reason: error.code, since_us: this.#options.clock.now_us() });
+      // Also what is no LinesideError: a library of one protocol that does not load on this machine.
+      const expected = error instanceof LinesideError;
+      const code = expected ? error.code : "open_failed";
+      log.error(
+        { device: device.id, code, ...(expected ? {} : { err: error }) },
+        `${device.id} is not read: ${messageOf(error)}`,
+      );
+      this.#unopened.set(device.id, { device, reason: code, since_us: clock.now_us() });
     }
   }
 
@@ -332,16 +380,21 @@ export class Agent {
   #rememberCounters(id: string): void {
     const counters = this.#devices.get(id)?.pipeline.counters;
     if (counters === undefined) return;
-    const memory = this.#state.device(id);
-    for (const [name, counter] of counters.states()) memory.counters.set(name, counter);
+    this.#state.device(id).counters = new Map(counters.states());
   }
 
   async #startTarget(target: SiteTarget): Promise<void> {
     const { clock, log, data_dir } = this.#options;
-    const { createTarget } = await targets[target.type].load();
-    // The registry pairs each type with its own options, which its own schema made.
-    const made = await createTarget(target.options as never, { clock, log, data_dir });
     const cursor = await this.#journal.cursor(target.name, { from: target.from });
+    if (this.#state.meetTarget(target.name, clock.now_us())) this.#collector.renewCheckpoint();
+    const made = new LateTarget(async () => {
+      const { createTarget } = await targets[target.type].load();
+      // The registry pairs each type with its own options, which its own schema made.
+      return await createTarget(target.options as never, { clock, log, data_dir });
+    });
+    await made.open().catch((error: unknown) => {
+      log.error({ target: target.name }, `${target.name} cannot be used yet, its data is kept: ${messageOf(error)}`);
+    });
     const forwarder = new Forwarder({
       name: target.name,
       target: made,
@@ -357,6 +410,15 @@ export class Agent {
     forwarder.start();
   }
 
+  /** A target that is no longer in the site file: nothing is kept for it any more. */
+  async #forgetTarget(name: string): Promise<void> {
+    const queued = this.#journal.stats().cursors.find((cursor) => cursor.name === name)?.queued ?? 0;
+    await this.#journal.removeCursor(name);
+    this.#state.forgetTarget(name);
+    const told = `${name} is no longer in the site file: ${queued} readings that it had not taken are given up`;
+    this.#options.log[queued > 0 ? "warn" : "info"]({ target: name, readings: queued }, told);
+  }
+
   async #source(name: SourceName): Promise<Source<never, never>> {
     let source = this.#sources.get(name);
     if (source === undefined) {
@@ -368,7 +430,16 @@ export class Agent {
     return source;
   }
 
-  readonly #event = (event: Event): void => this.#collector.event(event);
+  /** An error's text may quote a secret: events leave this machine. */
+  readonly #event = (event: Event): void => {
+    const { redact } = this.#site;
+    const clean = Object.entries(event.attributes).map(([key, value]) => [
+      key,
+      typeof value === "string" ? redact(value) : value,
+    ]);
+    const attributes = Object.fromEntries(clean) as Event["attributes"];
+    this.#collector.event({ ...event, body: redact(event.body), attributes });
+  };
 
   /** The time in which the agent did not run is a gap of every device that it knew before. */
   #tellSilence(devices: readonly SiteDevice[]): void {
@@ -376,10 +447,7 @@ export class Agent {
     for (const { id, descriptor, points } of devices) {
       const from_us = this.#state.devices.get(id)?.last_us ?? 0;
       if (from_us === 0) continue;
-      const readings = points.reduce(
-        (sum, point) => sum + Math.max(0, Math.floor((now_us - from_us) / (point.every * 1000))),
-        0,
-      );
+      const readings = missed(points, (now_us - from_us) / 1000);
       const gap = {
         descriptor,
         points: [],
@@ -403,7 +471,7 @@ export class Agent {
 }
 
 function neverOpened(device: SiteDevice, reason: string, since_us: number): DeviceStatus {
-  const none = { readings: 0, uncertain: 0, bad: 0, connects: 0, overruns: 0, poll_ms: 0 };
+  const none = { readings: 0, uncertain: 0, bad: 0, connects: 0, overruns: 0, poll_ms: 0, started_us: since_us };
   return { id: device.id, source: device.protocol, state: "down", reason, since_us, ...none };
 }
 
@@ -415,4 +483,8 @@ function gatewayDescriptor(site: Site): Descriptor {
     scope: { name: "lineside", version: VERSION },
     series: [],
   };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -8,10 +8,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { decodePayload } from "./batch/reader.ts";
 import { BatchWriter } from "./batch/writer.ts";
 import { Collector } from "./collect.ts";
 import { Descriptors } from "./descriptors.ts";
 import { Forwarder } from "./forward.ts";
+import { gapEvent } from "./gap.ts";
 import { lossEntry } from "./loss.ts";
 import { AgentState } from "./state.ts";
 
@@ -205,6 +207,56 @@ describe("collecting", () => {
       }
     }
     assert.equal(told, dropped);
+    await journal.close();
+  });
+
+  test("a gap of one target that never reaches the journal is told again to that target", async () => {
+    const clock = new VirtualClock();
+    const { journal, descriptors, state } = await open(clock);
+    const disk = { fail: true };
+    const options = { descriptors, clock, log, commit_interval_ms: 1000, state, waiting_bytes_max: 100 };
+    const collector = new Collector({ ...options, journal: failing(journal, disk) });
+    const gap = { descriptor, points: [], from_us: 1e6, to_us: 2e6, reason: "refused", readings: 7, estimated: false };
+    for (const target of ["one", "two"]) collector.event(gapEvent({ ...gap, target }, 3e6));
+    push(collector, clock, 1);
+    await collector.commit();
+    assert.equal(collector.untold, 2);
+    disk.fail = false;
+    // The first commit after a failure finds out that there is room again, the second one tells.
+    await collector.commit();
+    await collector.commit();
+    const cursor = await journal.cursor("one", { from: "start" });
+    const records = await cursor.read({ bytes_max: 1e6, entries_max: 100 });
+    const told = records.flatMap(({ payload }) => decodePayload(payload, descriptors.get).events);
+    assert.deepEqual(
+      told.map(({ target, attributes }) => [target, attributes["gap.reason"], attributes["gap.readings"]]),
+      [
+        [undefined, "journal_unwritable", 2],
+        ["one", "refused", 7],
+        ["two", "refused", 7],
+      ],
+    );
+    assert.equal(collector.untold, 0);
+    await journal.close();
+  });
+
+  test("a frame larger than a small journal takes in one commit is written in parts", async () => {
+    const clock = new VirtualClock();
+    const { journal, descriptors, state } = await open(clock, 2 * 1024 * 1024);
+    const collector = new Collector({ journal, descriptors, clock, log, commit_interval_ms: 1000, state });
+    const rows = 10_000;
+    const many = {
+      ...descriptor,
+      series: Array.from({ length: rows }, (_, index) => ({ ...series[0], name: `q${index}` })),
+    };
+    const frame = createFrame(Uint32Array.from({ length: rows }, (_, row) => row));
+    frame.time_us = clock.now_us();
+    // Noise: nothing that compression could help with.
+    for (let row = 0; row < rows; row++) frame.doubles[row] = Math.random();
+    collector.push(many as Descriptor, frame);
+    await collector.commit();
+    assert.equal(collector.waiting, 0);
+    assert.equal(journal.stats().head_weight, rows);
     await journal.close();
   });
 });

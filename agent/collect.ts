@@ -12,6 +12,7 @@ import type { Clock, Descriptor, Event, Log } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
 import type { Journal } from "#buffer/contract.ts";
 import { decodePayload } from "./batch/reader.ts";
+import { slice } from "./batch/split.ts";
 import { BatchWriter, type Payload } from "./batch/writer.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { gapEvent } from "./gap.ts";
@@ -22,6 +23,8 @@ import type { AgentState } from "./state.ts";
 const PAYLOAD_BYTES_MAX = 256 * 1024;
 /** One synced write holds no more than this, or a 32nd of a small journal. */
 const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
+/** What a reading takes in a payload, at most (without texts). */
+const ROW_BYTES_MAX = 31;
 /** Why readings are lost that could never be written. */
 const UNWRITABLE = "journal_unwritable";
 /** What may wait in memory while the journal cannot be written. */
@@ -70,11 +73,17 @@ export class Collector {
 
   push(descriptor: Descriptor, frame: Frame): void {
     const { descriptors, state } = this.#options;
-    this.#writer.frame(descriptors.idOf(descriptor), frame);
+    const id = descriptors.idOf(descriptor);
+    // A frame of a large device may be more than a small journal takes in one piece.
+    const rows_max = Math.max(1, Math.floor(this.#payload_bytes_max / ROW_BYTES_MAX));
+    for (let from = 0; from < frame.count; from += rows_max) {
+      const rows = Math.min(rows_max, frame.count - from);
+      this.#writer.frame(id, rows === frame.count ? frame : slice(frame, from, rows));
+      if (this.#writer.size >= this.#payload_bytes_max) this.#seal();
+    }
     state.pushed(descriptor.device, frame.time_us);
     this.read.set(descriptor.source, (this.read.get(descriptor.source) ?? 0) + frame.count);
     this.waiting += frame.count;
-    if (this.#writer.size >= this.#payload_bytes_max) this.#seal();
   }
 
   event(event: Event): void {
@@ -183,10 +192,7 @@ export class Collector {
       this.#sealedBytes -= oldest.payload.length;
       const { frames, events } = decodePayload(oldest.payload, descriptors.get);
       this.#given.add(frames);
-      this.#given.addGaps(
-        events.filter((event) => event.target === undefined),
-        "",
-      );
+      this.#given.addGaps(events);
       this.#givenUp += oldest.weight;
       this.waiting -= this.#fresh(oldest);
       this.lost += this.#fresh(oldest);

@@ -8,6 +8,7 @@ import {
   type Source,
 } from "#adapters/contract.ts";
 import { createFrame } from "#adapters/frame.ts";
+import { isoTime } from "#adapters/lines.ts";
 import { isBad, reasonOf } from "#adapters/quality.ts";
 import { VirtualClock } from "#test/virtual-clock.ts";
 import assert from "node:assert/strict";
@@ -36,7 +37,7 @@ const descriptor: Descriptor = {
 };
 
 /** A device whose link and polls do as the test says. */
-function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] = []) {
+function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] = [], every_ms = 1000) {
   const clock = new VirtualClock();
   const quiet = () => undefined;
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
@@ -50,6 +51,7 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
     emit: (_points: readonly number[]): void => undefined,
     polls: [] as string[],
     closes: 0,
+    close: async (): Promise<void> => undefined,
   };
   const source: Source = {
     open: (_device, context: SessionContext): Session => {
@@ -70,12 +72,20 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
           link.polls.push(`${clock.monotonic_ms()}:${group}`);
           await link.poll(group);
         },
-        close: async () => void link.closes++,
+        close: async () => {
+          link.closes++;
+          await link.close();
+        },
       };
     },
     close: async () => undefined,
   };
-  const device = { id: "d", protocol: "modbus", points: [], descriptor } as unknown as SiteDevice; // What the runner looks at.
+  const device = {
+    id: "d",
+    protocol: "modbus",
+    points: series.map(() => ({ every: every_ms })),
+    descriptor,
+  } as unknown as SiteDevice; // What the runner looks at.
   const pipeline = new Pipeline(device, new Map(), {
     push: (_, frame) => {
       for (let row = 0; row < frame.count; row++) {
@@ -196,6 +206,85 @@ describe("a device", () => {
     await clock.advance(3000);
     assert.equal(runner.status().connects, 2);
     assert.equal(pipeline.descriptor, named);
+    await runner.stop();
+  });
+
+  test("that has lost its link is not polled while the link is closed, and every group that was due says why", async () => {
+    const { clock, runner, link, readings } = rig([
+      { every_ms: 1000, points: [0] },
+      { every_ms: 1000, points: [1] },
+    ]);
+    runner.start();
+    await clock.advance(10);
+    link.poll = async () => await Promise.reject(new LinesideError("link_lost", "reset by peer"));
+    link.close = async () => await clock.sleep(3500);
+    await clock.advance(990);
+    assert.deepEqual(link.polls, ["0:0", "0:1", "1000:0"]);
+    await clock.advance(3000);
+    assert.deepEqual(link.polls.length, 3, "no poll on a link that is being closed");
+    assert.deepEqual(
+      readings,
+      [1000, 2000, 3000, 4000].flatMap((ms) => [`${ms} a link_lost`, `${ms} b link_lost`]),
+    );
+    link.close = async () => undefined;
+    const stopped = runner.stop();
+    await clock.advance(1000);
+    await stopped;
+  });
+
+  test("tells each outage with its own ends, whatever the wall clock does, also when it is stopped in one", async () => {
+    const { clock, runner, link, events } = rig([{ every_ms: 1000, points: [0, 1] }], [2]);
+    link.poll = async () => link.emit([0, 1]);
+    runner.start();
+    await clock.advance(1500);
+    const gaps = () => events.filter(({ name }) => name === "lineside.gap").map(({ attributes }) => attributes);
+    const began_us = clock.wall_us;
+    link.refuse = new LinesideError("connect_refused", "down");
+    link.lose(new LinesideError("link_lost", "gone"));
+    await clock.advance(8500);
+    link.refuse = null;
+    link.poll = async () => undefined;
+    await clock.advance(1000);
+    assert.equal(gaps()[0]?.["gap.from"], isoTime(began_us + 1e6));
+    assert.equal(gaps()[0]?.["gap.readings"], 27, "three points, pushed ones too, over 9.x seconds");
+    // Up again, and lost again before anything was read: its gap begins where the first one ended.
+    link.refuse = new LinesideError("connect_refused", "down");
+    link.lose(new LinesideError("link_lost", "gone"));
+    await clock.advance(1000);
+    clock.wall_us -= 3600e6;
+    await clock.advance(9000);
+    await runner.stop();
+    assert.equal(gaps().length, 2, "the outage that was under way is told too");
+    assert.ok(String(gaps()[1]?.["gap.from"]) >= String(gaps()[0]?.["gap.to"]));
+    assert.equal(gaps()[1]?.["gap.to"], gaps()[1]?.["gap.from"], "a clock set back leaves no impossible end");
+    assert.ok(Number(gaps()[1]?.["gap.readings"]) >= 27, "counted by a clock that was not set");
+  });
+
+  test("whose link never closes, or fails to, holds nobody up", async () => {
+    const { clock, runner, link } = rig([{ every_ms: 1000, points: [0] }]);
+    link.close = async () => await Promise.reject(new Error("no such file"));
+    runner.start();
+    await clock.advance(10);
+    link.lose(new LinesideError("link_lost", "gone"));
+    await clock.advance(3000);
+    assert.equal(runner.status().connects, 2, "it is connected anew");
+    link.close = async () => await new Promise<never>(() => undefined);
+    const stopped = runner.stop();
+    await clock.advance(6000);
+    await stopped;
+    assert.equal(runner.status().state, "stopped");
+    assert.equal(clock.pending, 0);
+  });
+
+  test("that tells less of itself than before is not described by what it said then", async () => {
+    const { clock, runner, link, pipeline } = rig([{ every_ms: 1000, points: [0] }]);
+    link.identity = { "device.firmware.version": "2.6", "device.serial": "17" };
+    runner.start();
+    await clock.advance(10);
+    link.identity = { "device.firmware.version": "2.6" };
+    link.lose(new LinesideError("link_lost", "gone"));
+    await clock.advance(3000);
+    assert.deepEqual(pipeline.descriptor.resource, { "device.firmware.version": "2.6" });
     await runner.stop();
   });
 });

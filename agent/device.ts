@@ -12,7 +12,6 @@
 import {
   type Attributes,
   type Clock,
-  type Descriptor,
   type Event,
   LinesideError,
   type Log,
@@ -21,7 +20,8 @@ import {
 } from "#adapters/contract.ts";
 import { createFrame, fillBad, type Frame } from "#adapters/frame.ts";
 import { bad } from "#adapters/quality.ts";
-import { deviceEvent, gapEvent } from "./gap.ts";
+import { ended } from "./ended.ts";
+import { deviceEvent, gapEvent, missed } from "./gap.ts";
 import type { Pipeline } from "./process/pipeline.ts";
 import type { Schedule } from "./schedule.ts";
 import type { SiteDevice } from "./site/contract.ts";
@@ -33,6 +33,8 @@ const RETRY_MS_FIRST = 200;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
 const OVERRUN_LOG_MS = 60_000;
+/** A device that does not end in so long is left behind. */
+const STOP_MS_MAX = 5_000;
 
 export type DeviceState = "starting" | "up" | "down" | "stopped";
 
@@ -51,6 +53,8 @@ export interface DeviceStatus {
   readonly overruns: number;
   /** Milliseconds that the last round of polling took. */
   readonly poll_ms: number;
+  /** Since when its figures are counted. */
+  readonly started_us: number;
 }
 
 export interface DeviceContext {
@@ -78,8 +82,12 @@ export class DeviceRunner {
   #state: DeviceState = "starting";
   #reason = "";
   #since_us: number;
-  #lastFrame_us = 0;
-  #downSince_us = 0;
+  readonly #started_us: number;
+  /** Monotonic time of that, for durations: wall time may be set meanwhile. */
+  #since_ms: number;
+  /** The last frame in this life of the link. */
+  #lastFrame: { readonly time_us: number; readonly at_ms: number } | null = null;
+  #downSince: { readonly time_us: number; readonly at_ms: number } = { time_us: 0, at_ms: 0 };
   #connects = 0;
   #overruns = 0;
   #overrunLogged_ms = -Infinity;
@@ -88,7 +96,8 @@ export class DeviceRunner {
   constructor(device: SiteDevice, source: Source<never, never>, context: DeviceContext) {
     this.device = device;
     this.#context = context;
-    this.#since_us = context.clock.now_us();
+    this.#started_us = this.#since_us = context.clock.now_us();
+    this.#since_ms = context.clock.monotonic_ms();
     // The registry pairs each protocol with its own device type; here only the pairing is known.
     this.#session = source.open(device as never, {
       clock: context.clock,
@@ -109,14 +118,20 @@ export class DeviceRunner {
     }
   }
 
-  /** Ends polling, then the link; when it resolves nothing of the device is left running. */
+  /** Ends polling, then the link; when it resolves nothing of the device is left running, if it ends at all. */
   async stop(): Promise<void> {
-    for (const remove of this.#removals) remove();
+    for (const remove of this.#removals.splice(0)) remove();
     this.#stop.abort();
+    await ended(this.#context, this.device.id, STOP_MS_MAX, this.#end());
+    // An outage that nobody sees the end of is told as far as it went.
+    if (this.#state === "down") this.#tellOutage();
+    this.#enter("stopped", "");
+  }
+
+  async #end(): Promise<void> {
     await this.#session.close();
     await this.#running;
     await this.#loop;
-    this.#enter("stopped", "");
   }
 
   status(): DeviceStatus {
@@ -133,6 +148,7 @@ export class DeviceRunner {
       connects: this.#connects,
       overruns: this.#overruns,
       poll_ms: this.#poll_ms,
+      started_us: this.#started_us,
     };
   }
 
@@ -142,19 +158,29 @@ export class DeviceRunner {
     let failures = 0;
     while (!signal.aborted) {
       const error = await this.#connectOnce(signal, () => (failures = 0));
-      await this.#session.close();
+      // Before the link is closed: nothing may be polled while it is.
+      if (!signal.aborted) this.#noteDown(error);
+      try {
+        await this.#session.close();
+      } catch (cause) {
+        log.error({ device: this.device.id, err: cause }, `${this.device.id}: its link does not close properly`);
+      }
       await this.#running;
       if (signal.aborted) return;
-      if (this.#state !== "down") {
-        log.warn({ device: this.device.id, code: error.code }, `${this.device.id} is down: ${error.message}`);
-        this.#goDown(error);
-      } else if (error.code !== this.#reason) {
-        log.warn({ device: this.device.id, code: error.code }, `${this.device.id} is still down: ${error.message}`);
-        this.#reason = error.code;
-      }
       const wait_ms = Math.min(RETRY_MS_FIRST * 2 ** failures++, this.#retry_ms_max);
       // Spread, so that the devices behind a switch that comes back are not all tried in the same instant.
       await clock.sleep(wait_ms * (0.8 + 0.2 * Math.random()), signal);
+    }
+  }
+
+  #noteDown(error: LinesideError): void {
+    const { log } = this.#context;
+    if (this.#state !== "down") {
+      log.warn({ device: this.device.id, code: error.code }, `${this.device.id} is down: ${error.message}`);
+      this.#goDown(error);
+    } else if (error.code !== this.#reason) {
+      log.warn({ device: this.device.id, code: error.code }, `${this.device.id} is still down: ${error.message}`);
+      this.#reason = error.code;
     }
   }
 
@@ -162,16 +188,27 @@ export class DeviceRunner {
   async #connectOnce(signal: AbortSignal, connected: () => void): Promise<LinesideError> {
     const { clock, log } = this.#context;
     const { promise: lost, resolve } = Promise.withResolvers<LinesideError>();
-    const aborted = (): void => resolve(new LinesideError("aborted", "stopped"));
+    const attempt = new AbortController();
+    const aborted = (): void => {
+      attempt.abort();
+      resolve(new LinesideError("aborted", "stopped"));
+    };
+    signal.addEventListener("abort", aborted, { once: true });
     this.#loseLink = resolve;
-    const timeout = new AbortController();
-    const cancel = clock.after(CONNECT_MS_MAX, () => timeout.abort());
+    let late = false;
+    const cancel = clock.after(CONNECT_MS_MAX, () => {
+      late = true;
+      attempt.abort();
+    });
     const started_ms = clock.monotonic_ms();
     try {
-      const identity = await this.#session.connect(AbortSignal.any([signal, timeout.signal]));
+      const identity = await this.#session.connect(attempt.signal);
       this.#identify(identity);
     } catch (error) {
-      return asLinkError(error);
+      signal.removeEventListener("abort", aborted);
+      return late
+        ? new LinesideError("connect_timeout", `no link within ${CONNECT_MS_MAX / 1000} s`)
+        : asLinkError(error);
     } finally {
       cancel();
     }
@@ -181,7 +218,6 @@ export class DeviceRunner {
     const took_ms = Math.round(clock.monotonic_ms() - started_ms);
     log.info({ device: this.device.id, took_ms }, `${this.device.id} is up`);
     this.#goUp();
-    signal.addEventListener("abort", aborted, { once: true });
     try {
       return await lost;
     } finally {
@@ -192,11 +228,10 @@ export class DeviceRunner {
   #identify(identity: Attributes): void {
     const { pipeline } = this.#context;
     const { descriptor } = this.device;
-    const news = Object.entries(identity).filter(([key, value]) => descriptor.resource[key] !== value);
-    if (news.length === 0) pipeline.descriptor = descriptor;
-    else if (!isSame(pipeline.descriptor, news)) {
-      pipeline.descriptor = { ...descriptor, resource: { ...descriptor.resource, ...Object.fromEntries(news) } };
-    }
+    const resource = { ...descriptor.resource, ...identity };
+    // Identity is a cache key: the same words keep the same descriptor.
+    if (isSame(pipeline.descriptor.resource, resource)) return;
+    pipeline.descriptor = isSame(descriptor.resource, resource) ? descriptor : { ...descriptor, resource };
   }
 
   #goUp(): void {
@@ -205,29 +240,30 @@ export class DeviceRunner {
     if (this.#state === "down") {
       const id = this.device.id;
       event(deviceEvent(pipeline.descriptor, "up", now_us, "", `${id} is up again`));
-      event(gapEvent(this.#outage(now_us), now_us));
+      this.#tellOutage();
     } else {
       event(deviceEvent(pipeline.descriptor, "up", now_us, "", `${this.device.id} is up`));
     }
     this.#enter("up", "");
+    this.#lastFrame = null;
     // Polled at once: nobody should wait an interval for the first values of a device that is back.
     for (let group = 0; group < this.#due.length; group++) this.#tick(group);
   }
 
-  #outage(now_us: number) {
-    const from_us = this.#downSince_us;
-    let readings = 0;
-    for (const group of this.#session.groups) {
-      readings += Math.floor((now_us - from_us) / (group.every_ms * 1000)) * group.points.length;
-    }
-    const { descriptor } = this.#context.pipeline;
-    return { descriptor, points: [], from_us, to_us: now_us, reason: this.#reason, readings, estimated: true };
+  #tellOutage(): void {
+    const { clock, pipeline, event } = this.#context;
+    const { time_us, at_ms } = this.#downSince;
+    const now_us = clock.now_us();
+    const readings = missed(this.device.points, clock.monotonic_ms() - at_ms);
+    const { descriptor } = pipeline;
+    const ends = { from_us: time_us, to_us: now_us };
+    event(gapEvent({ descriptor, points: [], ...ends, reason: this.#reason, readings, estimated: true }, now_us));
   }
 
   #goDown(error: LinesideError): void {
     const { clock, pipeline, event } = this.#context;
     const now_us = clock.now_us();
-    this.#downSince_us = this.#lastFrame_us || this.#since_us;
+    this.#downSince = this.#lastFrame ?? { time_us: this.#since_us, at_ms: this.#since_ms };
     this.#enter("down", error.code);
     event(deviceEvent(pipeline.descriptor, "down", now_us, error.code, error.message));
     if (this.#session.pushed.length > 0) this.#report(this.#session.pushed, error.code);
@@ -237,13 +273,14 @@ export class DeviceRunner {
     this.#state = state;
     this.#reason = reason;
     this.#since_us = this.#context.clock.now_us();
+    this.#since_ms = this.#context.clock.monotonic_ms();
   }
 
   #tick(group: number): void {
     if (this.#stop.signal.aborted) return;
     if (this.#state === "starting") {
       const { every_ms } = this.#session.groups[group] ?? { every_ms: 0 };
-      const waited_ms = (this.#context.clock.now_us() - this.#since_us) / 1000;
+      const waited_ms = this.#context.clock.monotonic_ms() - this.#since_ms;
       if (waited_ms >= every_ms) this.#reportGroup(group, "connecting");
       return;
     }
@@ -260,7 +297,8 @@ export class DeviceRunner {
     const { clock } = this.#context;
     for (;;) {
       const group = this.#due.indexOf(true);
-      if (group < 0 || this.#state !== "up" || this.#stop.signal.aborted) return;
+      if (group < 0 || this.#stop.signal.aborted) return;
+      if (this.#state !== "up") return this.#reportDue(this.#reason);
       this.#due[group] = false;
       this.#reported.fill(0);
       this.#polling = true;
@@ -271,7 +309,7 @@ export class DeviceRunner {
         if (this.#stop.signal.aborted) return;
         const link = asLinkError(error);
         this.#reportRest(group, link.code);
-        this.#due.fill(false);
+        this.#reportDue(link.code);
         this.#loseLink?.(link);
         return;
       } finally {
@@ -296,9 +334,15 @@ export class DeviceRunner {
   }
 
   #take(frame: Frame): void {
-    this.#lastFrame_us = frame.time_us;
+    this.#lastFrame = { time_us: frame.time_us, at_ms: this.#context.clock.monotonic_ms() };
     if (this.#polling) for (let row = 0; row < frame.count; row++) this.#reported[frame.points[row] ?? 0] = 1;
     this.#context.pipeline.frame(frame);
+  }
+
+  /** What was due when the link was lost says so now, as it will at each later tick. */
+  #reportDue(reason: string): void {
+    for (const [group, due] of this.#due.entries()) if (due) this.#reportGroup(group, reason);
+    this.#due.fill(false);
   }
 
   #reportGroup(group: number, reason: string): void {
@@ -324,8 +368,9 @@ export class DeviceRunner {
   }
 }
 
-function isSame(descriptor: Descriptor, attributes: readonly (readonly [string, unknown])[]): boolean {
-  return attributes.every(([key, value]) => descriptor.resource[key] === value);
+function isSame(one: Attributes, other: Attributes): boolean {
+  const keys = Object.keys(one);
+  return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
 }
 
 function asLinkError(error: unknown): LinesideError {

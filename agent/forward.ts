@@ -16,6 +16,7 @@ import type { Cursor, JournalRecord } from "#buffer/contract.ts";
 import { decodePayload, type DecodedPayload } from "./batch/reader.ts";
 import { split } from "./batch/split.ts";
 import type { Descriptors } from "./descriptors.ts";
+import { ended } from "./ended.ts";
 import { type Gap, gapEvent } from "./gap.ts";
 import { LossSummary } from "./loss.ts";
 
@@ -33,6 +34,8 @@ const RETRY_MS_MAX_ASKED = 300_000;
  * while only. After so many tries (about a minute) it is taken at its word.
  */
 const TOO_LARGE_TRIES = 24;
+/** A target that does not end in so long is left behind. */
+const STOP_MS_MAX = 5_000;
 /** After so many deliveries in a row a reduced batch size is raised again. */
 const GROW_AFTER = 50;
 
@@ -46,6 +49,8 @@ export interface ForwardStatus {
   readonly retries: number;
   /** Milliseconds that the last delivery took. */
   readonly deliver_ms: number;
+  /** Since when batches and retries are counted. */
+  readonly started_us: number;
 }
 
 export interface ForwardOptions {
@@ -70,6 +75,7 @@ export class Forwarder {
   #state: ForwardStatus["state"] = "idle";
   #reason = "";
   #since_us: number;
+  readonly #started_us: number;
   #batches = 0;
   #retries = 0;
   #deliver_ms = 0;
@@ -79,7 +85,7 @@ export class Forwarder {
 
   constructor(options: ForwardOptions) {
     this.#options = options;
-    this.#since_us = options.clock.now_us();
+    this.#started_us = this.#since_us = options.clock.now_us();
   }
 
   start(): void {
@@ -90,15 +96,19 @@ export class Forwarder {
 
   /** Lets the target catch up for at most `drain_ms`, then ends the loop and closes the target. */
   async stop(drain_ms: number): Promise<void> {
-    const { clock, cursor, target } = this.#options;
+    const { clock, cursor, name } = this.#options;
     const until_ms = clock.monotonic_ms() + drain_ms;
     while (cursor.stats().queued > 0 && clock.monotonic_ms() < until_ms && this.#state !== "retrying") {
       await clock.sleep(20);
     }
     this.#stop.abort();
-    await this.#loop;
-    await target.close();
+    await ended(this.#options, name, STOP_MS_MAX, this.#end());
     this.#enter("stopped", "");
+  }
+
+  async #end(): Promise<void> {
+    await this.#loop;
+    await this.#options.target.close();
   }
 
   status(): ForwardStatus {
@@ -110,6 +120,7 @@ export class Forwarder {
       batches: this.#batches,
       retries: this.#retries,
       deliver_ms: this.#deliver_ms,
+      started_us: this.#started_us,
     };
   }
 

@@ -24,10 +24,17 @@ export interface Gap {
   readonly target?: string;
 }
 
+/** Readings that were not taken while nothing was read for so long, about: each point at its own interval. */
+export function missed(points: readonly { readonly every: number }[], elapsed_ms: number): number {
+  return points.reduce((sum, { every }) => sum + Math.max(0, Math.floor(elapsed_ms / every)), 0);
+}
+
 export function gapEvent(gap: Gap, now_us: number): Event {
-  const { descriptor, points, from_us, to_us, reason, readings } = gap;
+  const { descriptor, points, from_us, reason, readings } = gap;
+  // The clock may have been set back meanwhile (a board without a battery): how long it was is not known then.
+  const to_us = Math.max(from_us, gap.to_us);
   const names = points.length > 0 ? points : descriptor.series.map((series) => series.name);
-  const seconds = Math.max(0, (to_us - from_us) / 1e6);
+  const seconds = (to_us - from_us) / 1e6;
   const about = gap.estimated ? "about " : "";
   return {
     name: "lineside.gap",

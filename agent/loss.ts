@@ -11,6 +11,8 @@ interface Sum {
   /** A device may have had several descriptors over time; the gap is told of the newest. */
   descriptor: Descriptor;
   readonly reason: string;
+  /** The target that it concerns; undefined: all. */
+  readonly target: string | undefined;
   readonly points: Set<string>;
   from_us: number;
   to_us: number;
@@ -42,13 +44,16 @@ export class LossSummary {
     }
   }
 
-  /** A gap that is itself lost is told again, or a loss would be silent after all. */
-  addGaps(events: Iterable<Event>, target: string): void {
+  /**
+   * A gap that is itself lost is told again, or a loss would be silent after all. Where `target` alone
+   * loses it, gaps of other targets are none of its business.
+   */
+  addGaps(events: Iterable<Event>, target?: string): void {
     for (const event of events) {
-      if ((event.target ?? target) !== target) continue;
+      if (target !== undefined && (event.target ?? target) !== target) continue;
       const gap = gapOf(event);
       if (gap === null) continue;
-      const sum = this.#sum(gap.descriptor, gap.reason);
+      const sum = this.#sum(gap.descriptor, gap.reason, event.target);
       widen(sum, gap.from_us, gap.to_us);
       sum.readings += gap.readings;
       sum.estimated ||= gap.estimated;
@@ -57,15 +62,20 @@ export class LossSummary {
   }
 
   gaps(about: { detail?: string; target?: string } = {}): Gap[] {
-    return [...this.#sums.values()].map((sum) => ({ ...sum, points: [...sum.points], ...about }));
+    return [...this.#sums.values()].map(({ target, points, ...sum }) => ({
+      ...sum,
+      points: [...points],
+      ...(target === undefined ? {} : { target }),
+      ...about,
+    }));
   }
 
-  #sum(descriptor: Descriptor, reason: string): Sum {
-    const key = `${reason} ${descriptor.device}`;
+  #sum(descriptor: Descriptor, reason: string, target?: string): Sum {
+    const key = JSON.stringify([reason, descriptor.device, target]);
     let sum = this.#sums.get(key);
     if (sum === undefined) {
       const empty = { from_us: Number.POSITIVE_INFINITY, to_us: 0, readings: 0, estimated: false };
-      sum = { descriptor, reason, points: new Set(), ...empty };
+      sum = { descriptor, reason, target, points: new Set(), ...empty };
       this.#sums.set(key, sum);
     }
     sum.descriptor = descriptor;
@@ -91,11 +101,16 @@ export async function lossEntry(
   const summary = new LossSummary(reason);
   let toldBefore = 0;
   for await (const record of loss.records) {
-    await descriptors.load(record.references);
-    const { frames, events, lost } = decodePayload(record.payload, descriptors.get);
-    toldBefore += lost;
-    summary.add(frames);
-    summary.addGaps(events, target);
+    try {
+      await descriptors.load(record.references);
+      const { frames, events, lost } = decodePayload(record.payload, descriptors.get);
+      toldBefore += lost;
+      summary.add(frames);
+      summary.addGaps(events, target);
+    } catch (error) {
+      // It stays among what is not told yet, below.
+      if (!(error instanceof Error && "code" in error)) throw error;
+    }
   }
   const now_us = clock.now_us();
   const gaps = summary.gaps({ target });

@@ -23,6 +23,7 @@ const status: AgentStatus = {
       connects: 1,
       overruns: 0,
       poll_ms: 1.5,
+      started_us: 500,
     },
   ],
   targets: [],
@@ -60,14 +61,15 @@ describe("own figures", () => {
       scope: { name: "lineside", version: "1" },
       series: [],
     };
-    const own = new OwnFrames(gateway, 1000);
+    const own = new OwnFrames(gateway);
     const first = own.take(figuresOf(status), 2000);
     const { descriptor } = first;
     const row = descriptor.series.findIndex(({ metric }) => metric === "lineside.device.readings");
     assert.equal(first.frame.ints[row], 12n);
-    assert.equal(first.frame.starts_us?.[row], 1000);
+    assert.equal(first.frame.starts_us?.[row], 500, "since the device was started");
     const cpu = descriptor.series.findIndex(({ metric }) => metric === "process.cpu.time");
     assert.equal(first.frame.doubles[cpu], 0.5);
+    assert.equal(first.frame.starts_us?.[cpu], 1, "since the agent was");
     assert.equal(own.take(figuresOf(status), 3000).descriptor, descriptor);
     assert.notEqual(own.take(figuresOf({ ...status, devices: [] }), 4000).descriptor, descriptor);
   });

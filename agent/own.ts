@@ -13,6 +13,8 @@ interface Figure {
   readonly description: string;
   readonly attributes: Attributes;
   readonly value: number;
+  /** Since when a counter counts. */
+  readonly start_us: number;
 }
 
 /** Every figure of the agent, in a stable order. Names follow OTel semantic conventions where there are any. */
@@ -26,17 +28,20 @@ export function figuresOf(status: AgentStatus): Figure[] {
     description: string,
     value: number,
     attributes: Attributes = {},
-  ): void => void figures.push({ metric, kind, unit, description, attributes, value });
+    start_us = status.started_us,
+  ): void => void figures.push({ metric, kind, unit, description, attributes, value, start_us });
 
   for (const [source, value] of Object.entries(status.sources)) {
     add("lineside.readings.read", "counter", "{reading}", "Readings taken from devices.", value, { source });
   }
   for (const device of devices) {
     const of = { "lineside.device": device.id, source: device.source };
+    // A reload that replaces the device counts anew.
+    const begun = device.started_us;
     add("lineside.device.up", "gauge", "1", "1 while the device can be read.", device.state === "up" ? 1 : 0, of);
-    add("lineside.device.readings", "counter", "{reading}", "Readings of the device.", device.readings, of);
-    add("lineside.device.readings.bad", "counter", "{reading}", "Readings without a value.", device.bad, of);
-    add("lineside.device.connects", "counter", "{connect}", "Times the link came up.", device.connects, of);
+    add("lineside.device.readings", "counter", "{reading}", "Readings of the device.", device.readings, of, begun);
+    add("lineside.device.readings.bad", "counter", "{reading}", "Readings without a value.", device.bad, of, begun);
+    add("lineside.device.connects", "counter", "{connect}", "Times the link came up.", device.connects, of, begun);
     add(
       "lineside.device.overruns",
       "counter",
@@ -44,12 +49,23 @@ export function figuresOf(status: AgentStatus): Figure[] {
       "Polls skipped because one was under way.",
       device.overruns,
       of,
+      begun,
     );
     add("lineside.device.poll.duration", "gauge", "s", "Time the last poll took.", device.poll_ms / 1000, of);
   }
   for (const target of targets) {
     const of = { "lineside.target": target.name };
-    add("lineside.target.readings.read", "counter", "{reading}", "Readings meant for the target.", target.read, of);
+    // The journal goes on counting over restarts.
+    const since = target.counted_since_us;
+    add(
+      "lineside.target.readings.read",
+      "counter",
+      "{reading}",
+      "Readings meant for the target.",
+      target.read,
+      of,
+      since,
+    );
     add(
       "lineside.target.readings.delivered",
       "counter",
@@ -57,6 +73,7 @@ export function figuresOf(status: AgentStatus): Figure[] {
       "Readings the target took.",
       target.delivered,
       of,
+      since,
     );
     add("lineside.target.readings.queued", "gauge", "{reading}", "Readings waiting for the target.", target.queued, of);
     add(
@@ -66,6 +83,7 @@ export function figuresOf(status: AgentStatus): Figure[] {
       "Readings the target will never get.",
       target.dropped,
       of,
+      since,
     );
     add(
       "lineside.target.imbalance",
@@ -82,6 +100,7 @@ export function figuresOf(status: AgentStatus): Figure[] {
       "Deliveries that had to be tried again.",
       target.retries,
       of,
+      target.started_us,
     );
     add("lineside.target.deliver.duration", "gauge", "s", "Time the last delivery took.", target.deliver_ms / 1000, of);
   }
@@ -101,15 +120,13 @@ export function figuresOf(status: AgentStatus): Figure[] {
 /** Turns figures into frames; the descriptor changes only when the list of figures does. */
 export class OwnFrames {
   readonly #gateway: Descriptor;
-  readonly #start_us: number;
   #key = "";
   #descriptor: Descriptor;
   #frame: Frame = createFrame(new Uint32Array());
 
-  constructor(gateway: Descriptor, start_us: number) {
+  constructor(gateway: Descriptor) {
     this.#gateway = gateway;
     this.#descriptor = gateway;
-    this.#start_us = start_us;
   }
 
   take(figures: readonly Figure[], time_us: number): { descriptor: Descriptor; frame: Frame } {
@@ -117,8 +134,8 @@ export class OwnFrames {
     if (key !== this.#key) this.#shape(figures, key);
     const frame = this.#frame;
     frame.time_us = time_us;
-    frame.starts_us?.fill(this.#start_us);
     for (const [row, figure] of figures.entries()) {
+      if (frame.starts_us !== null) frame.starts_us[row] = figure.kind === "counter" ? figure.start_us : 0;
       if (this.#descriptor.series[row]?.value === "int") setInt(frame, row, figure.value);
       else frame.doubles[row] = figure.value;
     }

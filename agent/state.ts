@@ -13,16 +13,19 @@ import type { CounterState } from "./process/counters.ts";
 interface DeviceMemory {
   /** Time of the newest reading that the journal has, microseconds since 1970. */
   last_us: number;
-  readonly counters: Map<string, CounterState>;
+  counters: Map<string, CounterState>;
 }
 
 interface Stored {
   readonly version: 1;
   readonly devices: Readonly<Record<string, { last_us: number; counters: Readonly<Record<string, CounterState>> }>>;
+  /** Since when the figures of each target are counted. */
+  readonly targets?: Readonly<Record<string, number>>;
 }
 
 export class AgentState {
   readonly devices = new Map<string, DeviceMemory>();
+  readonly #targets = new Map<string, number>();
   /** Times of what was pushed since the last `seal`: not in the journal yet. */
   readonly #pushed_us = new Map<string, number>();
 
@@ -35,6 +38,7 @@ export class AgentState {
     for (const [id, { last_us, counters }] of Object.entries(stored.devices)) {
       state.devices.set(id, { last_us, counters: new Map(Object.entries(counters)) });
     }
+    for (const [name, since_us] of Object.entries(stored.targets ?? {})) state.#targets.set(name, since_us);
     return state;
   }
 
@@ -46,7 +50,8 @@ export class AgentState {
     const devices = Object.fromEntries(
       [...this.devices].map(([id, { last_us, counters }]) => [id, { last_us, counters: Object.fromEntries(counters) }]),
     );
-    return new TextEncoder().encode(JSON.stringify({ version: 1, devices } satisfies Stored));
+    const targets = Object.fromEntries(this.#targets);
+    return new TextEncoder().encode(JSON.stringify({ version: 1, devices, targets } satisfies Stored));
   }
 
   /** A reading was handed to the collector. */
@@ -58,6 +63,34 @@ export class AgentState {
   seal(): void {
     for (const [id, time_us] of this.#pushed_us) this.device(id).last_us = time_us;
     this.#pushed_us.clear();
+  }
+
+  /** Forgets a device that was removed: should it come back, its counters start anew. */
+  forget(id: string): void {
+    this.devices.delete(id);
+    this.#pushed_us.delete(id);
+  }
+
+  /** Forgets all other devices. */
+  keep(ids: readonly string[]): void {
+    const kept = new Set(ids);
+    for (const id of [...this.devices.keys()]) if (!kept.has(id)) this.forget(id);
+  }
+
+  /** True where the target was not known: its figures are counted from now on. */
+  meetTarget(name: string, now_us: number): boolean {
+    if (this.#targets.has(name)) return false;
+    this.#targets.set(name, now_us);
+    return true;
+  }
+
+  /** Since when a target's figures are counted; 0 for a stranger. */
+  targetSince(name: string): number {
+    return this.#targets.get(name) ?? 0;
+  }
+
+  forgetTarget(name: string): void {
+    this.#targets.delete(name);
   }
 
   device(id: string): DeviceMemory {
@@ -76,7 +109,8 @@ export class AgentState {
   replay(payload: Uint8Array, descriptorOf: (id: number) => Descriptor): void {
     for (const { descriptor, frame } of decodePayload(payload, descriptorOf).frames) {
       const memory = this.device(descriptor.device);
-      memory.last_us = Math.max(memory.last_us, frame.time_us);
+      // In the order of the log: the newest counts, not the latest, for the clock may have been set back.
+      memory.last_us = frame.time_us;
       if (frame.starts_us === null) continue;
       for (let row = 0; row < frame.count; row++) {
         const series = descriptor.series[frame.points[row] ?? 0];

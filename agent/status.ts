@@ -13,6 +13,8 @@ export interface TargetStatus extends Omit<ForwardStatus, "target"> {
   readonly dropped: number;
   /** read - delivered - queued - dropped: always 0, or there is a defect. */
   readonly imbalance: number;
+  /** Since when these are counted: restarts do not set them back. */
+  readonly counted_since_us: number;
 }
 
 export interface AgentStatus {

@@ -28,7 +28,7 @@ export function split(frames: readonly DeviceFrame[], events: readonly Event[], 
 }
 
 /** Rows [from, from + rows) of a frame; the columns share its memory. */
-function slice(frame: Frame, from: number, rows: number): Frame {
+export function slice(frame: Frame, from: number, rows: number): Frame {
   const to = from + rows;
   return {
     points: frame.points.subarray(from, to),

@@ -1,7 +1,7 @@
 /** The command line, a public interface. Each command is a file beside this one, loaded when it is used. */
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.ts";
-import { EXIT } from "./exit.ts";
+import { EXIT, exitWith } from "./exit.ts";
 
 const program = new Command("lineside")
   .description(
@@ -31,7 +31,9 @@ program
     leave(async () => {
       const [{ runAgent }, { load, siteOrExit }] = await Promise.all([import("../main.ts"), import("./site.ts")]);
       const { site, files } = await siteOrExit(path);
-      return await runAgent({ site, files, data_dir: options.data, load: async () => await load(path) });
+      const code = await runAgent({ site, files, data_dir: options.data, load: async () => await load(path) });
+      // Not left to the event loop: what an adapter left behind must not keep a stopped agent alive.
+      return exitWith(code);
     }),
   );
 

@@ -5,12 +5,14 @@ import { sources } from "#adapters/registry.ts";
 import { createLog } from "../log.ts";
 import { toJson } from "../http.ts";
 import { systemClock as clock } from "../clock.ts";
+import { ended } from "../ended.ts";
 import { Latest, type Reading } from "../process/latest.ts";
 import type { Site, SiteDevice, SourceName } from "../site/contract.ts";
 import { EXIT } from "./exit.ts";
 import { type Column, readingText, table } from "./table.ts";
 
 const CONNECT_MS_MAX = 15_000;
+const CLOSE_MS_MAX = 5_000;
 /** How long pushed points are waited for: at least this, and two of their intervals. */
 const PUSHED_MS_MIN = 5_000;
 
@@ -47,8 +49,8 @@ export async function readCommand(site: Site, options: { device?: string; json?:
       return await readDevice(device, source, context);
     }),
   );
-  for (const source of made.values()) await source.close();
-  process.stdout.write(options.json === true ? toJson(results) : site.redact(results.map(textOf).join("\n")));
+  for (const [name, source] of made) await ended(context, name, CLOSE_MS_MAX, source.close());
+  process.stdout.write(site.redact(options.json === true ? toJson(results) : results.map(textOf).join("\n")));
   return results.some(({ readings, code }) => code !== "" || !readings.some(({ quality }) => quality !== "bad"))
     ? EXIT.device
     : EXIT.done;
@@ -85,7 +87,7 @@ async function readDevice(
       error instanceof LinesideError ? error : new LinesideError("link_failed", String(error), { cause: error });
   }
   const ended_ms = clock.monotonic_ms();
-  await session?.close();
+  if (session !== null) await ended({ clock, log: context.log }, device.id, CLOSE_MS_MAX, session.close());
   return {
     device: device.id,
     profile: device.profile,

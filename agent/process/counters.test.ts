@@ -93,4 +93,21 @@ describe("counters", () => {
       [4, 1000],
     ]);
   });
+
+  test("a clock that is set back does not leave a start after its own sum", () => {
+    let changes = 0;
+    const counters = new Counters(deviceOf({ type: "u32" }), new Map(), () => changes++);
+    const at = (time_us: number, value: bigint, own_us = 0): number | undefined => {
+      const frame = createFrame(Uint32Array.of(0));
+      frame.time_us = time_us;
+      frame.times_us = Float64Array.of(own_us);
+      frame.ints[0] = value;
+      counters.apply(frame);
+      return frame.starts_us?.[0];
+    };
+    assert.equal(at(9e9, 5n), 9e9, "a row without a time of its own has the frame's");
+    assert.equal(at(1e9, 6n), 1e9);
+    assert.equal(at(2e9, 7n), 1e9);
+    assert.equal(changes, 2);
+  });
 });

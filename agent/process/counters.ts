@@ -82,9 +82,9 @@ export class Counters {
       const kind = this.#counter[point] ?? 0;
       if (kind === 0) continue;
       frame.starts_us ??= this.#column(frame.points.length);
-      const time_us = frame.times_us?.[row] ?? frame.time_us;
+      const time_us = frame.times_us?.[row] || frame.time_us;
       if (isBad(frame.quality[row] ?? 0)) {
-        frame.starts_us[row] = this.#start_us[point] || time_us;
+        frame.starts_us[row] = Math.min(this.#start_us[point] || time_us, time_us);
         continue;
       }
       frame.starts_us[row] = this.#sum(frame, row, point, kind === 2, time_us);
@@ -114,6 +114,11 @@ export class Counters {
     const known_us = this.#start_us[point] ?? 0;
     const last = this.#last[point] ?? 0;
     let offset = this.#offset[point] ?? 0;
+    if (known_us !== 0 && time_us < known_us) {
+      // The clock was set back behind it: no sum may start after its own time.
+      this.#start_us[point] = time_us;
+      this.#changed();
+    }
     if (known_us === 0) {
       this.#start_us[point] = time_us;
       this.#changed();

@@ -44,7 +44,7 @@ export class Latest {
       const point = points[row] ?? 0;
       const q = quality[row] ?? 0;
       this.#quality[point] = q;
-      this.#time_us[point] = times_us === null ? frame.time_us : (times_us[row] ?? frame.time_us);
+      this.#time_us[point] = times_us?.[row] || frame.time_us;
       if (isBad(q)) {
         this.bad++;
         continue;
