@@ -197,7 +197,6 @@ describe("collecting", () => {
     while (read < queued) {
       const records = await cursor.read({ bytes_max: 1e6, entries_max: 100 });
       for (const record of records) await descriptors.load(record.references);
-      const { decodePayload } = await import("./batch/reader.ts");
       for (const record of records) {
         read += record.weight;
         for (const event of decodePayload(record.payload, descriptors.get).events) {

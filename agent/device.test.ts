@@ -37,7 +37,7 @@ const descriptor: Descriptor = {
 };
 
 /** A device whose link and polls do as the test says. */
-function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] = [], every_ms = 1000) {
+function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] = []) {
   const clock = new VirtualClock();
   const quiet = () => undefined;
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
@@ -83,7 +83,7 @@ function rig(groups: { every_ms: number; points: number[] }[], pushed: number[] 
   const device = {
     id: "d",
     protocol: "modbus",
-    points: series.map(() => ({ every: every_ms })),
+    points: series.map(() => ({ every: 1000 })),
     descriptor,
   } as unknown as SiteDevice; // What the runner looks at.
   const pipeline = new Pipeline(device, new Map(), {

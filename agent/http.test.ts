@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
-import { text } from "node:stream/consumers";
+import { text as textOf } from "node:stream/consumers";
 import { test } from "node:test";
 import { serveHttp, toJson } from "./http.ts";
 import type { AgentStatus } from "./status.ts";
@@ -44,7 +44,7 @@ test("no request line ends the agent, and no secret leaves it", async () => {
   const raw = async (target: string): Promise<string> => {
     const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
     socket.end(`GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
-    return await text(socket);
+    return await textOf(socket);
   };
   for (const target of ["//", "/status/%E0%A4%A", "http://:0:0/", "*", "/%00"]) {
     assert.match(await raw(target), /^HTTP\/1\.1 404 /, target);

@@ -58,7 +58,7 @@ export async function runAgent(options: RunOptions): Promise<number> {
       const agent = await starting;
       if (agent === null || stopping) return;
       try {
-        const next = await reloadSite(agent, load, log, why, (site) => ([before, current] = [current, site]));
+        const next = await reloadSite(agent, load, log, why, (taken) => ([before, current] = [current, taken]));
         if (!stopping) watcher.follow(next.files);
       } catch (error) {
         log.error({ why, err: error }, `the site file was not taken: ${messageOf(error)}; the old one goes on`);
