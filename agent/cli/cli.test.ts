@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -50,6 +51,14 @@ function start(args: readonly string[]): Started {
     assert.fail(`never said ${String(pattern)}:\n${out}\n${err}`);
   };
   return { child, ended, said };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 const lineside = async (...args: string[]): Promise<Ended> => await start(args).ended;
@@ -113,7 +122,7 @@ describe("the command line", () => {
   });
 
   test("sim serves a site, read reads it, run journals it, buffer looks into it", async () => {
-    await file("plant.yaml", SITE.replace("port: 9", "port: 0").replace("port: 0, ", "port: 15999, "));
+    await file("plant.yaml", SITE.replace("port: 9", `port: ${await freePort()}`));
     const sim = start(["sim", "plant.yaml", "--write", "sim.yaml", "--json"]);
     await sim.said(/^\[/m);
     const read = await lineside("read", "sim.yaml", "--json");
@@ -129,6 +138,11 @@ describe("the command line", () => {
     assert.match(meter?.readings[1]?.label ?? "", /^(stopped|running)$/);
     const table = await lineside("read", "sim.yaml");
     assert.match(table.out, /voltage +[\d.]+ +V +good/);
+
+    // Another one in its place: no stack trace.
+    const busy = await lineside("sim", "plant.yaml");
+    assert.equal(busy.code, 1);
+    assert.match(busy.err, /^[^\n]*EADDRINUSE[^\n]*\n$/);
 
     const run = start(["run", "sim.yaml", "--data", "data"]);
     await run.said(/gw runs/);

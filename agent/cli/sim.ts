@@ -14,7 +14,8 @@ export async function simCommand(args: readonly string[]): Promise<number> {
     process.stderr.write("the simulators are part of the source checkout, not of this installation\n");
     return EXIT.input;
   }
-  const child = spawn(process.execPath, [SERVE, ...args], { stdio: "inherit" });
+  // The channel tells the child when this process is gone, however it went: it then ends too.
+  const child = spawn(process.execPath, [SERVE, ...args], { stdio: ["inherit", "inherit", "inherit", "ipc"] });
   // Ctrl-C reaches the child too; this process waits for it, so that the prompt comes back last.
   process.on("SIGINT", () => undefined);
   process.on("SIGTERM", () => child.kill("SIGTERM"));

@@ -180,4 +180,11 @@ function faultOf(kind: string, rest: readonly string[]): Fault | null {
   }
 }
 
-await program.parseAsync();
+try {
+  await program.parseAsync();
+} catch (error) {
+  // A port that is taken, a file that is not there: said in a line. What was served already ends with us.
+  if (!(error instanceof Error) || !("code" in error)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(EXIT.input);
+}
