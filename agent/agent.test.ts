@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
-import { pino } from "pino";
+import { after, afterEach, before, describe, test } from "node:test";
+import { type Logger, pino } from "pino";
 import { openJournal } from "#buffer/journal.ts";
 import { Agent } from "./agent.ts";
 import type { Site } from "./site/contract.ts";
@@ -39,6 +39,19 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** What a test started and may not have ended: a failed one must not keep the others waiting. */
+const running: { stop(): Promise<unknown> }[] = [];
+afterEach(async () => {
+  for (const one of running.splice(0).toReversed()) await one.stop();
+  await receiver.setOutage(false);
+});
+
+async function startAgent(site: Site, to: Logger = log): Promise<Agent> {
+  const agent = await Agent.start({ site, data_dir: data(), clock, log: to });
+  running.push(agent);
+  return agent;
+}
+
 const context = { env: () => undefined, readFile: async (path: string) => await readFile(path) };
 
 async function siteFrom(text: string): Promise<Site> {
@@ -52,6 +65,7 @@ async function siteFrom(text: string): Promise<Site> {
 /** The plant, and the text of a site file that reads it and forwards to the receiver. */
 async function plant() {
   const simulated = await startPlant(await siteFrom(expanded(PLANT)), { own_ports: false });
+  running.push(simulated);
   const port = (id: string): number => Number(simulated.device(id)?.options["port"]);
   const text = expanded(PLANT)
     .replace("10.0.0.1, port: 502", `127.0.0.1, port: ${port("one")}`)
@@ -91,9 +105,9 @@ describe("the agent", () => {
   test("reads, keeps and forwards; a receiver's outage costs nothing; a restart is a gap with two ends", async () => {
     runs++;
     receiver.clear();
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const site = await siteFrom(text);
-    const first = await Agent.start({ site, data_dir: data(), clock, log });
+    const first = await startAgent(site);
     await until("the first delivery", () => receiver.totals().points > 20);
     await receiver.setOutage(true);
     await until("a backlog", () => (first.status().targets[0]?.queued ?? 0) > 40);
@@ -108,7 +122,7 @@ describe("the agent", () => {
     assert.equal(receiver.totals().points, ended.sources["modbus"]);
     assert.equal(receiver.totals().order_violations, 0);
 
-    const second = await Agent.start({ site, data_dir: data(), clock, log });
+    const second = await startAgent(site);
     await until("values again", () => (second.status().devices[0]?.readings ?? 0) > 4);
     await second.stop();
     const target = second.status().targets[0];
@@ -120,7 +134,6 @@ describe("the agent", () => {
     const gaps = receiver.logs().filter(({ name }) => name === "lineside.gap");
     const stopped = gaps.filter(({ attributes }) => attributes["gap.reason"] === "agent_stopped");
     assert.deepEqual(new Set(stopped.map(({ attributes }) => attributes["gap.device"])), new Set(["one", "two"]));
-    await simulated.stop();
   });
 
   test("a dead device and a dead target spoil only themselves", async () => {
@@ -128,7 +141,7 @@ describe("the agent", () => {
     receiver.clear();
     const { simulated, text } = await plant();
     const dead = text.replace("targets:\n", 'targets:\n  - { id: nobody, otlp: { endpoint: "http://127.0.0.1:9" } }\n');
-    const agent = await Agent.start({ site: await siteFrom(dead), data_dir: data(), clock, log });
+    const agent = await startAgent(await siteFrom(dead));
     await until("both up", () => agent.status().devices.every(({ state }) => state === "up"));
     await simulated.device("one")?.cut();
     await until("one is down", () => agent.status().devices[0]?.state === "down");
@@ -147,14 +160,13 @@ describe("the agent", () => {
     assert.equal(targets.find(({ name }) => name === "otlp")?.queued, 0);
     const gap = receiver.logs().find(({ attributes }) => attributes["gap.device"] === "one");
     assert.ok(gap, "its outage is told");
-    await simulated.stop();
   });
 
   test("a reload touches only what changed, and keeps the journal", async () => {
     runs++;
     receiver.clear();
     const { simulated, text } = await plant();
-    const agent = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log });
+    const agent = await startAgent(await siteFrom(text));
     await until("both up", () => agent.status().devices.every(({ readings }) => readings > 4));
     const requests = (): number => simulated.device("two")?.stats().connections ?? 0;
     const connections = requests();
@@ -169,16 +181,15 @@ describe("the agent", () => {
     await until("values after the reload", () => (agent.status().devices[0]?.readings ?? 0) > 4);
     await agent.stop();
     balanced(agent.status());
-    await simulated.stop();
   });
 
   test("a target that is replaced while its receiver is down goes on where the old one ended: once, in order", async () => {
     runs++;
     receiver.clear();
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const faults: string[] = [];
     const listening = pino({ level: "error" }, { write: (line: string) => void faults.push(line) });
-    const agent = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log: listening });
+    const agent = await startAgent(await siteFrom(text), listening);
     await until("the first delivery", () => receiver.totals().points > 20);
     await receiver.setOutage(true);
     await until("a delivery under way", () => agent.status().targets[0]?.state === "retrying");
@@ -192,19 +203,18 @@ describe("the agent", () => {
     assert.equal(receiver.totals().order_violations, 0);
     assert.equal(receiver.totals().points, agent.status().sources["modbus"], "nothing twice, nothing missing");
     assert.deepEqual(faults, []);
-    await simulated.stop();
   });
 
   test("a target that cannot be made spoils only itself, keeps its data, and takes it once it is mended", async () => {
     runs++;
     receiver.clear();
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const endpoint = receiver.grpc_endpoint.replace("http:", "https:");
     const broken = text.replace(
       "targets:\n",
       `targets:\n  - { id: secure, otlp: { endpoint: "${endpoint}", tls: { ca: "/nowhere/ca.pem" } } }\n`,
     );
-    const agent = await Agent.start({ site: await siteFrom(broken), data_dir: data(), clock, log });
+    const agent = await startAgent(await siteFrom(broken));
     const target = (name: string) => agent.status().targets.find((one) => one.name === name);
     await until("its neighbour delivers", () => (target("otlp")?.delivered ?? 0) > 20);
     await until("it says why", () => target("secure")?.state === "retrying");
@@ -225,19 +235,18 @@ describe("the agent", () => {
     await agent.stop();
     balanced(agent.status());
     assert.equal(target("otlp")?.delivered, target("otlp")?.read);
-    await simulated.stop();
   });
 
   test("a target that was removed while the agent was down holds the journal no longer", async () => {
     runs++;
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const two = text.replace("targets:\n", 'targets:\n  - { id: gone, otlp: { endpoint: "http://127.0.0.1:9" } }\n');
-    const first = await Agent.start({ site: await siteFrom(two), data_dir: data(), clock, log });
+    const first = await startAgent(await siteFrom(two));
     await until("readings", () => (first.status().devices[0]?.readings ?? 0) > 4);
     await first.stop();
     const told: string[] = [];
     const listening = pino({ level: "warn" }, { write: (line: string) => void told.push(line) });
-    const second = await Agent.start({ site: await siteFrom(text), data_dir: data(), clock, log: listening });
+    const second = await startAgent(await siteFrom(text), listening);
     await second.stop();
     assert.match(told.join(""), /gone is no longer in the site file: \d+ readings that it had not taken are given up/);
     const journal = await openJournal({ dir: join(data(), "journal"), onLoss: async () => null });
@@ -246,17 +255,16 @@ describe("the agent", () => {
       ["otlp"],
     );
     await journal.close();
-    await simulated.stop();
   });
 
   test("reloads take turns, a stop waits for them, and nothing starts after it", async () => {
     runs++;
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const site = await siteFrom(text);
     const other = await siteFrom(
       text.replace(/ {2}- id: two[\s\S]*(?=targets:)/, "").replace("every: 50ms", "every: 60ms"),
     );
-    const agent = await Agent.start({ site, data_dir: data(), clock, log });
+    const agent = await startAgent(site);
     const both = await Promise.all([agent.apply(other), agent.apply(site)]);
     assert.deepEqual(
       both.map(({ replaced, stopped, started }) => [replaced, stopped, started]),
@@ -275,21 +283,19 @@ describe("the agent", () => {
     assert.deepEqual(await late, { started: [], stopped: [], replaced: [] });
     assert.deepEqual(agent.status().devices, []);
     balanced(agent.status());
-    await simulated.stop();
   });
 
   test("the figures of a target go on over a restart, with the start that they had", async () => {
     runs++;
-    const { simulated, text } = await plant();
+    const { text } = await plant();
     const site = await siteFrom(text);
-    const first = await Agent.start({ site, data_dir: data(), clock, log });
+    const first = await startAgent(site);
     await until("readings", () => (first.status().devices[0]?.readings ?? 0) > 4);
     await first.stop();
     const since = first.status().targets[0]?.counted_since_us;
-    const second = await Agent.start({ site, data_dir: data(), clock, log });
+    const second = await startAgent(site);
     assert.equal(second.status().targets[0]?.counted_since_us, since);
     assert.ok((second.status().targets[0]?.delivered ?? 0) >= (first.status().targets[0]?.delivered ?? 1));
     await second.stop();
-    await simulated.stop();
   });
 });

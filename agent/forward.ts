@@ -81,6 +81,8 @@ export class Forwarder {
   #deliver_ms = 0;
   /** A gap was told of readings that are not acknowledged yet. */
   #told = false;
+  /** For records: everything that was read is settled. */
+  #waiting = false;
   #loop: Promise<void> | null = null;
 
   constructor(options: ForwardOptions) {
@@ -98,8 +100,11 @@ export class Forwarder {
   async stop(drain_ms: number): Promise<void> {
     const { clock, cursor, name } = this.#options;
     const until_ms = clock.monotonic_ms() + drain_ms;
-    while (cursor.stats().queued > 0 && clock.monotonic_ms() < until_ms && this.#state !== "retrying") {
+    const busy = (): boolean => cursor.stats().queued > 0 || !this.#waiting;
+    // Events weigh nothing, so an empty queue may still hold some: it is quiet once it is quiet twice.
+    for (let quiet = 0; quiet < 2 && clock.monotonic_ms() < until_ms && this.#state !== "retrying";) {
       await clock.sleep(20);
+      quiet = busy() ? 0 : quiet + 1;
     }
     this.#stop.abort();
     await ended(this.#options, name, STOP_MS_MAX, this.#end());
@@ -130,7 +135,8 @@ export class Forwarder {
     const limits = { bytes_max: READ_BYTES_MAX, entries_max: READ_ENTRIES_MAX };
     while (!signal.aborted) {
       try {
-        const records = await cursor.read(limits, signal);
+        this.#waiting = true;
+        const records = await cursor.read(limits, signal).finally(() => (this.#waiting = false));
         for (const record of records) await descriptors.load(record.references);
         await this.#forward(records);
       } catch (error) {
