@@ -101,6 +101,11 @@ export class Group {
     return asks;
   }
 
+  /** An ask for each planned read, of which none is to be sent. */
+  get wholes(): Ask[] {
+    return this.#roots.map(({ whole }) => whole);
+  }
+
   answered(ask: Ask): void {
     const { root } = ask;
     ask.isProven = true;

@@ -11,6 +11,7 @@ import type { Quality } from "../../quality.ts";
 import { aborted } from "./aborted.ts";
 import type { Alarm, TimeKeeper } from "./alarm.ts";
 import type { Link, LinkEvents, Request } from "./link.ts";
+import { isUnreached } from "./reasons.ts";
 
 /** A request and who waits for it. A session uses one again and again. */
 export interface Job {
@@ -31,8 +32,10 @@ export interface Unit {
   readonly id: number;
   /** Not to be asked before this monotonic time. */
   not_before_ms: number;
-  /** In a row. */
+  /** In a row; also requests that a gateway could not bring to it. */
   timeouts: number;
+  /** Silent for long: polls are given up unasked until this monotonic time, for the sake of the others. */
+  rest_until_ms: number;
 }
 
 /** A session that is connected or connecting. */
@@ -47,6 +50,12 @@ export interface Member {
  */
 const SILENT_MAX = 3;
 const NEVER_HEARD_MAX = 10;
+
+/** A unit that lets so many requests in a row go by rests after each, if others are waiting for the line. */
+const TIRED_AFTER = 5;
+/** All resting units together take one part in so many of the line's time. */
+const LINE_SHARE = 5;
+const REST_MS_MAX = 60_000;
 
 export interface BusOptions {
   /** For people: `10.0.3.17:502`, `/dev/ttyUSB0`. */
@@ -71,7 +80,7 @@ export class Bus {
   /** Ends of former links; a port opens only after it is closed. */
   #closing: Promise<void> = Promise.resolve();
   #job: Job | null = null;
-  #deadline_ms = 0;
+  #sent_ms = 0;
   #finishing = false;
   #silent = 0;
   #heard = false;
@@ -86,7 +95,7 @@ export class Bus {
 
   unit(id: number): Unit {
     let unit = this.#units.get(id);
-    if (unit === undefined) this.#units.set(id, (unit = { id, not_before_ms: 0, timeouts: 0 }));
+    if (unit === undefined) this.#units.set(id, (unit = { id, not_before_ms: 0, timeouts: 0, rest_until_ms: 0 }));
     return unit;
   }
 
@@ -182,6 +191,7 @@ export class Bus {
       for (const unit of this.#units.values()) {
         unit.timeouts = 0;
         unit.not_before_ms = 0;
+        unit.rest_until_ms = 0;
       }
     };
     const opening = {
@@ -243,8 +253,8 @@ export class Bus {
 
   #start(link: Link, job: Job, now_ms: number): void {
     this.#job = job;
-    this.#deadline_ms = now_ms + job.timeout_ms;
-    this.#alarm.at(this.#deadline_ms, now_ms);
+    this.#sent_ms = now_ms;
+    this.#alarm.at(now_ms + job.timeout_ms, now_ms);
     link.send(job.request);
   }
 
@@ -261,9 +271,21 @@ export class Bus {
   #answered(quality: Quality, view: DataView | null, base: number): void {
     const job = this.#job;
     if (job === null) return;
-    job.unit.timeouts = 0;
+    if (isUnreached(quality)) this.#missed(job.unit);
+    else job.unit.timeouts = 0;
     this.#hear();
     this.#finish(job, quality, view, base);
+  }
+
+  #missed(unit: Unit): void {
+    unit.timeouts += 1;
+    if (unit.timeouts < TIRED_AFTER) return;
+    const units = new Set(Array.from(this.#members, (member) => member.unit));
+    const tired = [...units].filter(({ timeouts }) => timeouts >= TIRED_AFTER).length;
+    if (tired === units.size) return;
+    const now_ms = this.#clock.monotonic_ms();
+    const rest_ms = (now_ms - this.#sent_ms) * (LINE_SHARE - 1) * tired;
+    unit.rest_until_ms = now_ms + Math.min(rest_ms, REST_MS_MAX);
   }
 
   #hear(): void {
@@ -288,7 +310,7 @@ export class Bus {
     if (link === null) return;
     if (job === null) return this.#next();
     const quality = link.giveUp();
-    job.unit.timeouts += 1;
+    this.#missed(job.unit);
     this.#silent += 1;
     if (this.#isGone()) {
       const many = `${this.#silent} requests in a row`;

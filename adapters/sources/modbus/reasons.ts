@@ -34,3 +34,8 @@ const REFUSED = new Set([1, 2, 3].map(exceptionQuality));
 
 /** Illegal function, address or value: asking again in the same way will not help. */
 export const isRefused = (quality: Quality): boolean => REFUSED.has(quality);
+
+const UNREACHED = new Set([10, 11].map(exceptionQuality));
+
+/** A gateway has no way to the unit, or waited for it in vain: a timeout by another name. */
+export const isUnreached = (quality: Quality): boolean => UNREACHED.has(quality);

@@ -191,6 +191,19 @@ describe("a device that refuses", () => {
       }
     }));
 
+  test("a gateway that cannot reach the unit is asked once a poll: each request costs it a wait of its own", () =>
+    withStands({ units: { 1: [0, 100, 200, 300] } }, async (stands) => {
+      const { poll, simulated } = only(stands);
+      for (const code of [10, 11]) {
+        const heal = simulated.inject({ kind: "exception", code, from: 0, to: 65535 });
+        const before = simulated.stats().requests;
+        assert.ok([...(await poll()).values()].every(({ reason }) => reason === `exception_${code}`));
+        assert.equal(simulated.stats().requests - before, 1);
+        heal();
+        assert.ok(isGood(await poll()));
+      }
+    }));
+
   test("holes that a read may cover but a device refuses: parted there at once", () =>
     withStands({ units: { 1: [0, 1, 2, 10, 11, 12] } }, async (stands) => {
       const { poll, simulated } = only(stands);
@@ -258,6 +271,32 @@ for (const [name, way] of Object.entries(ways)) {
 }
 
 describe("pacing", () => {
+  test("one that stays silent leaves the others most of the line, and is back soon after it speaks", () =>
+    withStands({ options: impatient, units: { 1: [0, 100], 2: [0] } }, async (stands) => {
+      const [silent, healthy] = stands;
+      assert.ok(silent && healthy);
+      await Promise.all(stands.map(({ poll }) => poll()));
+      const speak = silent.simulated.inject({ kind: "silence" });
+      for (let i = 0; i < 5; i += 1) await silent.poll();
+      // Polled again and again, as by a short interval; every poll still says what is the matter.
+      const start_ms = realClock.monotonic_ms();
+      let asked = 0;
+      while (realClock.monotonic_ms() - start_ms < TIMEOUT_MS * 8) {
+        const asked_ms = realClock.monotonic_ms();
+        const readings = await silent.poll();
+        if (realClock.monotonic_ms() - asked_ms > TIMEOUT_MS / 2) asked += 1;
+        assert.ok([...readings.values()].every(({ reason }) => reason === "timeout"));
+        assert.ok(isGood(await healthy.poll()));
+        await realClock.sleep(2);
+      }
+      assert.ok(asked >= 1 && asked <= 3, `asked ${asked} times in 8 timeouts`);
+      speak();
+      await realClock.sleep(TIMEOUT_MS * 5);
+      await silent.poll();
+      assert.ok(isGood(await silent.poll()));
+      assert.deepEqual(silent.recorder.losses, []);
+    }));
+
   test("the pause is kept between two requests to a unit, and another unit does not wait for it", () =>
     withStands({ options: { pause: "100ms" }, units: { 1: [0, 100, 200], 2: [0] } }, async (stands) => {
       const [slow, other] = stands;

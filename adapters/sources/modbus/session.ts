@@ -4,7 +4,7 @@
  *   open ─▶ points by interval ─▶ reads (plan) ─▶ asks: request, decoder, frame
  *   poll ─▶ ask ─▶ bus ─▶ good ─▶ decode ─▶ sink
  *            ▲       ├ refused (exception 1, 2, 3) ─▶ split ─┐
- *            │       ├ timeout ─▶ the rest of this poll is bad, and asked first in the next
+ *            │       ├ timeout, or a gateway's ─▶ the rest of this poll is bad, and asked first in the next
  *            │       └ else ─▶ bad ─▶ sink                   │
  *            └───────────────────────────────────────────────┘
  */
@@ -19,7 +19,7 @@ import type { Bus, Job, Member, Unit } from "./bus.ts";
 import type { Request } from "./link.ts";
 import type { ModbusOptions } from "./options.ts";
 import { limitsOf } from "./plan.ts";
-import { isRefused } from "./reasons.ts";
+import { isRefused, TIMEOUT } from "./reasons.ts";
 
 const TIMEOUT_MS_DEFAULT = 1000;
 /** A poll asks no more often than this for parts of refused reads; the next one goes on. */
@@ -107,9 +107,13 @@ export class ModbusSession implements Session {
     if (!this.#isConnected) {
       return Promise.reject(new LinesideError("link_lost", `${this.#bus.name} is not connected`));
     }
+    const now_ms = this.#context.clock.monotonic_ms();
+    if (now_ms < this.#unit.rest_until_ms) {
+      for (const ask of group.wholes) this.#sinkBad(ask, TIMEOUT);
+      return Promise.resolve();
+    }
     this.#watch(signal);
     return new Promise((resolve, reject) => {
-      const now_ms = this.#context.clock.monotonic_ms();
       const todo = group.begin(now_ms);
       this.#poll = { group, todo, splits: 0, resolve, reject };
       this.#sinkRefused(group);
