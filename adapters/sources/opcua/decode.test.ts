@@ -147,6 +147,13 @@ describe("time", () => {
     assert.equal(stamp({}), RECEIVED_US);
   });
 
+  test("a time before 1970, or beyond what nanoseconds in 64 bits hold, is none", () => {
+    for (const sourceTimestamp of [new Date("1900-01-01"), new Date("2300-01-01")]) {
+      const value = new DataValue({ ...of(DataType.Double, 1), sourceTimestamp });
+      assert.equal(decode({}, value).time_us, RECEIVED_US);
+    }
+  });
+
   test("the type's first and last time mean none", () => {
     assert.equal(stamp({ sourceTimestamp: new Date(Date.UTC(1601, 0, 1)) }), RECEIVED_US);
     assert.equal(stamp({ sourceTimestamp: new Date(Date.UTC(9999, 11, 31, 23, 59, 59)) }), RECEIVED_US);

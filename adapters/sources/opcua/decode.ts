@@ -20,6 +20,8 @@ const TWO_32 = 4_294_967_296;
 /** DateTime 0 (1601-01-01) and the type's last value (9999-12-31) both mean that there is no time (Part 6, 5.2.2.5). */
 const TIME_MIN_MS = -11_644_473_600_000;
 const TIME_MAX_MS = 253_402_214_400_000;
+/** Nanoseconds since 1970 in 64 bits, as receivers keep them, end in 2262. */
+const READING_US_MAX = 2 ** 63 / 1000;
 
 /** Takes raw values of one point; sets value and, unless it is good, quality. The row starts as the status left it. */
 export interface Writer {
@@ -202,12 +204,15 @@ function writeVariant(frame: Frame, row: number, writer: Writer, variant: DataVa
 
 /** Source time, else server time, else when the answer came; microseconds since 1970. */
 function timeOf(value: DataValue, time_us: number): number {
-  const source_ms = value.sourceTimestamp?.getTime();
-  if (source_ms !== undefined && isTime(source_ms)) return source_ms * 1000 + Math.floor(value.sourcePicoseconds / 1e6);
-  const server_ms = value.serverTimestamp?.getTime();
-  if (server_ms !== undefined && isTime(server_ms)) return server_ms * 1000 + Math.floor(value.serverPicoseconds / 1e6);
-  return time_us;
+  const { sourceTimestamp, sourcePicoseconds, serverTimestamp, serverPicoseconds } = value;
+  const source_us = (sourceTimestamp?.getTime() ?? 0) * 1000 + Math.floor(sourcePicoseconds / 1e6);
+  if (isReadingTime(source_us)) return source_us;
+  const server_us = (serverTimestamp?.getTime() ?? 0) * 1000 + Math.floor(serverPicoseconds / 1e6);
+  return isReadingTime(server_us) ? server_us : time_us;
 }
+
+/** Whether a reading can have this time; a clock that was never set, "none" and NaN are no times. */
+export const isReadingTime = (time_us: number): boolean => time_us > 0 && time_us < READING_US_MAX;
 
 const isTime = (ms: number): boolean => ms > TIME_MIN_MS && ms < TIME_MAX_MS;
 

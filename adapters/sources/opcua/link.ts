@@ -95,7 +95,13 @@ export class Link {
       serverCertificate: certificate,
     };
     const link = await Link.#openWith(settings, { ...common, ...secured }, signal);
-    if (isNew) await trust.pin(certificate, peer);
+    try {
+      if (isNew) await trust.pin(certificate, peer);
+    } catch (cause) {
+      // The session must not stay at the server, one more with each attempt.
+      settings.leave(link.close());
+      throw fail("certificate_not_kept", peer, `cannot keep the server's certificate: ${String(cause)}`, cause);
+    }
     return link;
   }
 

@@ -16,7 +16,7 @@ import { seriesOf } from "#profiles/series.ts";
 import { createFrame, type Frame } from "../../frame.ts";
 import { classOf, reasonOf } from "../../quality.ts";
 import { compileWriter, type Writer, writeDataValue } from "./decode.ts";
-import { keepNotificationsRaw, rawOf, readNotification } from "./raw.ts";
+import { itemsOf, keepNotificationsRaw, rawOf, readNotification } from "./raw.ts";
 
 keepNotificationsRaw();
 
@@ -235,4 +235,36 @@ test("damaged bytes are read or refused, soon and with a RangeError", () => {
 test("values nested without end are refused", () => {
   const body = Buffer.concat([Buffer.from("010000000000000001", "hex"), Buffer.alloc(5_000, 24)]);
   assert.throws(() => read(body, 1), RangeError);
+});
+
+test("arrays of nothing, as long as their message, keep nobody busy", () => {
+  // An array of variants, each of them an array of Null that claims all the bytes behind it.
+  const count = 60_000;
+  const element = Buffer.from("8000000000", "hex");
+  const elements = Buffer.concat(Array.from({ length: count }, () => element));
+  for (let i = 0; i < count; i += 1) elements.writeInt32LE((count - i - 1) * 5, i * 5 + 1);
+  const head = Buffer.from("01000000000000000198", "hex");
+  const body = Buffer.concat([head, Buffer.alloc(4), elements, Buffer.alloc(4)]);
+  body.writeInt32LE(count, head.length);
+  const start_ms = performance.now();
+  const { frame } = read(body, 1);
+  assert.equal(reasonOf(frame.quality[0] ?? 0), "type_unsupported");
+  assert.ok(performance.now() - start_ms < 1_000, `${performance.now() - start_ms} ms`);
+});
+
+test("a time of the device that no receiver can hold is none", () => {
+  const times = [new Date("1900-01-01"), new Date("2300-01-01"), new Date("9000-01-01")];
+  for (const sourceTimestamp of times) {
+    const value = new DataValue({ value: new Variant({ dataType: DataType.Double, value: 7 }), sourceTimestamp });
+    const body = rawOf(receive(encode([{ clientHandle: 0, value }])));
+    assert.ok(body);
+    const { frame } = read(body, 1);
+    assert.deepEqual([frame.doubles[0], frame.times_us?.[0]], [7, RECEIVED_US], sourceTimestamp.toISOString());
+  }
+});
+
+test("a body too short to announce anything is refused like any other damage", () => {
+  for (let bytes = 0; bytes < 4; bytes += 1) assert.throws(() => itemsOf(Buffer.alloc(bytes)), RangeError);
+  assert.equal(itemsOf(Buffer.from("ffffffff", "hex")), 0);
+  assert.equal(itemsOf(Buffer.from("03000000", "hex")), 3);
 });

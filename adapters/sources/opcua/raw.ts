@@ -10,7 +10,7 @@
 import { DataChangeNotification } from "node-opcua-client";
 import type { Frame } from "../../frame.ts";
 import { isBad } from "../../quality.ts";
-import { NO_VALUE, refuse, TYPE_UNSUPPORTED, type Writer } from "./decode.ts";
+import { isReadingTime, NO_VALUE, refuse, TYPE_UNSUPPORTED, type Writer } from "./decode.ts";
 import { qualityOfStatus } from "./status.ts";
 
 type Stream = Parameters<DataChangeNotification["decode"]>[0];
@@ -83,10 +83,13 @@ export interface RowTaker {
   status(code: number): void;
 }
 
+/** How many items a notification's body announces. Throws RangeError where it is too short to say. */
+export const itemsOf = (body: Buffer): number => Math.max(0, body.readInt32LE(0));
+
 /** All items of a notification's body. Throws RangeError where the bytes do not hold what they announce. */
 export function readNotification(body: Buffer, taker: RowTaker): void {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-  const count = view.getInt32(0, true);
+  const count = itemsOf(body);
   let at = 4;
   for (let i = 0; i < count; i++) {
     const handle = view.getUint32(at, true);
@@ -106,7 +109,7 @@ export function readNotification(body: Buffer, taker: RowTaker): void {
     // Picoseconds count what is below 100 ns: nothing that a microsecond shows.
     if ((mask & 0x10) !== 0) at += 2;
     if ((mask & 8) !== 0) {
-      if (Number.isNaN(time_us)) time_us = timeAt(view, at);
+      if (!isReadingTime(time_us)) time_us = timeAt(view, at);
       at += 8;
     }
     if ((mask & 0x20) !== 0) at += 2;
@@ -116,7 +119,7 @@ export function readNotification(body: Buffer, taker: RowTaker): void {
     if (writer === undefined || row < 0) continue;
     const { frame } = taker;
     if (status !== 0) taker.status(status);
-    if (frame.times_us && !Number.isNaN(time_us)) frame.times_us[row] = time_us;
+    if (frame.times_us && isReadingTime(time_us)) frame.times_us[row] = time_us;
     const quality = qualityOfStatus(status);
     frame.quality[row] = quality;
     if (isBad(quality)) refuse(frame, row, quality);
@@ -219,7 +222,8 @@ function skipVariant(view: DataView, at: number, depth: number): number {
 function skipArray(view: DataView, at: number, type: number, depth: number): number {
   const count = view.getInt32(at, true);
   at += 4;
-  if (count <= 0) return at;
+  // Null takes no bytes, however many there are.
+  if (count <= 0 || type === 0) return at;
   // No element is smaller than a byte: a count from a stranger must not keep us busy.
   checked(view, at + count);
   const size = SIZES[type] ?? 0;

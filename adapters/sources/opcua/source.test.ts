@@ -453,6 +453,16 @@ describe("security", () => {
     await eventually(() => server.stats().connections, 0);
   });
 
+  test("where the certificate cannot be kept, no session stays at the server", async () => {
+    const data_dir = await mkdtemp(join(folder, "pki-"));
+    const { session } = openSession(secured, POINTS, clock, data_dir);
+    await session.connect(idle);
+    await session.close();
+    await rm(join(data_dir, "opcua", "servers"), { recursive: true });
+    await assert.rejects(session.connect(idle), { code: "certificate_not_kept", message: /ENOENT/ });
+    await eventually(() => server.stats().connections, 0);
+  });
+
   test("a wrong password is access_denied, and pins nothing", async () => {
     const data_dir = await mkdtemp(join(folder, "pki-"));
     const { session } = openSession({ ...secured, password: "wrong" }, POINTS, clock, data_dir);

@@ -28,7 +28,7 @@ import { refuse } from "./decode.ts";
 import { errorOf, fail, type Peer } from "./errors.ts";
 import { type Link, ServiceRefused } from "./link.ts";
 import type { Plan } from "./plan.ts";
-import { rawOf, readNotification, type RowTaker } from "./raw.ts";
+import { itemsOf, rawOf, readNotification, type RowTaker } from "./raw.ts";
 import { type Rows, ROWS_MAX } from "./rows.ts";
 import { nameOf, overflowed, qualityOfStatus } from "./status.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -262,8 +262,8 @@ export class Subscription {
     const { clock, rows, peer } = this.#settings;
     const body = rawOf(notification);
     if (body === null) throw new TypeError("a notification without its bytes");
-    rows.begin(clock.now_us(), body.readInt32LE(0));
     try {
+      rows.begin(clock.now_us(), itemsOf(body));
       readNotification(body, this.#taker);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;

@@ -78,6 +78,18 @@ test("a server's certificate is pinned; another one is refused with the file to 
   assert.equal(await trust.check(other, peer), true);
 });
 
+test("devices of one server may pin its certificate at the same time", async () => {
+  const { trust } = store(folder);
+  const der = await certificate(-1, 10);
+  const same = { device: "oven", endpoint: "opc.tcp://shared.example:4840" };
+  await Promise.all(Array.from({ length: 8 }, () => trust.pin(der, same)));
+  assert.equal(await trust.check(der, same), false);
+  assert.deepEqual(
+    (await readdir(join(folder, "opcua", "servers"))).filter((name) => name.includes(".new")),
+    [],
+  );
+});
+
 test("certificates out of date are refused, also pinned ones", async () => {
   const { trust } = store(folder);
   await assert.rejects(trust.check(await certificate(-20, -1), peer), { code: "certificate_expired" });

@@ -7,7 +7,7 @@
  *
  * A guided first trust with a trust list will stand where `check` is called.
  */
-import { X509Certificate } from "node:crypto";
+import { randomUUID, X509Certificate } from "node:crypto";
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -174,6 +174,13 @@ async function readIfThere(file: string): Promise<Buffer | null> {
 
 /** A crash leaves the old file or the new one, never half of it. */
 async function writeWhole(file: string, text: string, mode: number): Promise<void> {
-  await writeFile(`${file}.new`, text, { mode, flush: true });
-  await rename(`${file}.new`, file);
+  // A name of its own: devices of one server write the same file at the same time.
+  const whole = `${file}.${randomUUID()}.new`;
+  try {
+    await writeFile(whole, text, { mode, flush: true });
+    await rename(whole, file);
+  } catch (error) {
+    await rm(whole, { force: true });
+    throw error;
+  }
 }
