@@ -7,8 +7,7 @@
  *
  * A reload starts, stops and replaces only the devices and targets whose fingerprint changed.
  */
-import { type Clock, type Descriptor, type Event, LinesideError, type Source } from "#adapters/contract.ts";
-import { sources, targets } from "#adapters/registry.ts";
+import type { Clock, Descriptor, Event } from "#adapters/contract.ts";
 import type { Journal } from "#buffer/contract.ts";
 import { openJournal } from "#buffer/journal.ts";
 import { join } from "node:path";
@@ -16,26 +15,20 @@ import type { Logger } from "pino";
 import { BatchWriter } from "./batch/writer.ts";
 import { Collector } from "./collect.ts";
 import { Descriptors } from "./descriptors.ts";
-import { DeviceRunner, type DeviceStatus } from "./device.ts";
-import { Forwarder } from "./forward.ts";
-import { ended } from "./ended.ts";
-import { gapEvent, missed } from "./gap.ts";
+import { Devices } from "./devices.ts";
 import { type HttpServer, serveHttp } from "./http.ts";
-import { LateTarget } from "./late-target.ts";
 import { lossEntry } from "./loss.ts";
 import { figuresOf, OwnFrames } from "./own.ts";
-import { Pipeline } from "./process/pipeline.ts";
 import { ProcessFigures } from "./process-figures.ts";
 import { Schedule } from "./schedule.ts";
-import type { Site, SiteDevice, SiteTarget, SourceName } from "./site/contract.ts";
+import type { Site } from "./site/contract.ts";
 import { AgentState } from "./state.ts";
-import type { AgentStatus, DeviceReadings } from "./status.ts";
+import type { AgentStatus, Changed, DeviceReadings } from "./status.ts";
+import { Targets } from "./targets.ts";
 import { VERSION } from "./version.ts";
 
 /** How long a graceful stop lets targets catch up. */
 const DRAIN_MS = 5_000;
-/** What devices shared (a bus, a certificate store) is left behind if it does not close in so long. */
-const CLOSE_MS_MAX = 5_000;
 
 export interface AgentOptions {
   readonly site: Site;
@@ -45,37 +38,15 @@ export interface AgentOptions {
   readonly log: Logger;
 }
 
-/** What a reload did. */
-export interface ReloadSummary {
-  readonly started: readonly string[];
-  readonly stopped: readonly string[];
-  readonly replaced: readonly string[];
-}
-
-interface RunningDevice {
-  readonly runner: DeviceRunner;
-  readonly pipeline: Pipeline;
-}
-
-interface RunningTarget {
-  readonly target: SiteTarget;
-  readonly forwarder: Forwarder;
-  readonly stats: () => ReturnType<Awaited<ReturnType<Journal["cursor"]>>["stats"]>;
-}
-
 export class Agent {
   readonly #options: AgentOptions;
   readonly #journal: Journal;
-  readonly #state: AgentState;
-  readonly #descriptors: Descriptors;
   readonly #collector: Collector;
   readonly #schedule: Schedule;
   readonly #gateway: Descriptor;
   readonly #figures: ProcessFigures;
-  readonly #sources = new Map<SourceName, Source<never, never>>();
-  readonly #devices = new Map<string, RunningDevice>();
-  readonly #unopened = new Map<string, { device: SiteDevice; reason: string; since_us: number }>();
-  readonly #targets = new Map<string, RunningTarget>();
+  readonly #devices: Devices;
+  readonly #targets: Targets;
   readonly #started_us: number;
   #site: Site;
   #http: HttpServer | null = null;
@@ -137,17 +108,22 @@ export class Agent {
     this.#options = options;
     this.#site = site;
     this.#journal = journal;
-    this.#state = state;
-    this.#descriptors = descriptors;
     this.#gateway = gateway;
     this.#started_us = clock.now_us();
     this.#schedule = new Schedule(clock);
-    state.refresh = () => {
-      for (const id of this.#devices.keys()) this.#rememberCounters(id);
-    };
     this.#figures = new ProcessFigures(clock);
     const { commit_interval_ms } = site.agent;
-    this.#collector = new Collector({ journal, descriptors, clock, log, commit_interval_ms, state });
+    const collector = new Collector({ journal, descriptors, clock, log, commit_interval_ms, state });
+    this.#collector = collector;
+    const common = { clock, log, data_dir: options.data_dir, state, event: this.#event };
+    this.#devices = new Devices({
+      ...common,
+      schedule: this.#schedule,
+      push: (descriptor, frame) => collector.push(descriptor, frame),
+      renewCheckpoint: () => collector.renewCheckpoint(),
+    });
+    state.refresh = () => this.#devices.rememberCounters();
+    this.#targets = new Targets({ ...common, journal, descriptors, collector, gateway });
   }
 
   async #begin(): Promise<void> {
@@ -155,13 +131,9 @@ export class Agent {
     const site = this.#site;
     try {
       if (site.agent.http !== null) this.#http = await serveHttp(site.agent.http, this.#view(), log);
-      for (const target of site.targets) await this.#startTarget(target);
-      const wanted = new Set(site.targets.map(({ name }) => name));
-      for (const { name } of this.#journal.stats().cursors) if (!wanted.has(name)) await this.#forgetTarget(name);
-      this.#tellSilence(site.devices);
-      this.#state.keep(site.devices.map(({ id }) => id));
+      await this.#targets.start(site.targets);
       this.#collector.start();
-      for (const device of site.devices) await this.#startDevice(device);
+      await this.#devices.start(site.devices);
     } catch (error) {
       await this.stop();
       throw error;
@@ -186,69 +158,22 @@ export class Agent {
    * Brings the agent to a new site file: what did not change is not touched, the journal stays. One thing
    * that fails is logged and spoils only itself. Two calls take turns; a stopped agent takes nothing.
    */
-  async apply(site: Site): Promise<ReloadSummary> {
+  async apply(site: Site): Promise<Changed> {
     const turn = this.#turn.then(() => this.#apply(site));
     this.#turn = turn.catch(() => undefined);
     return await turn;
   }
 
-  async #apply(site: Site): Promise<ReloadSummary> {
+  async #apply(site: Site): Promise<Changed> {
     const { log } = this.#options;
-    const summary = { started: [] as string[], stopped: [] as string[], replaced: [] as string[] };
+    const summary: Changed = { started: [], stopped: [], replaced: [] };
     if (this.#end !== null) return summary;
     const changed = this.#settingsThatNeedRestart(site);
     if (changed.length > 0) log.warn({ changed }, `${changed.join(", ")} changed: takes effect at the next start`);
     this.#site = site;
-    const devices = new Map(site.devices.map((device) => [device.id, device]));
-    // What could not be opened is tried again: the mistake may be mended.
-    this.#unopened.clear();
-    for (const [id, { runner }] of [...this.#devices]) {
-      const wanted = devices.get(id);
-      if (wanted?.fingerprint === runner.device.fingerprint) continue;
-      await this.#stopDevice(id);
-      if (wanted === undefined) {
-        this.#state.forget(id);
-        summary.stopped.push(id);
-        continue;
-      }
-      await this.#startDevice(wanted);
-      summary.replaced.push(id);
-    }
-    for (const device of site.devices) {
-      if (this.#devices.has(device.id) || this.#unopened.has(device.id)) continue;
-      await this.#startDevice(device);
-      summary.started.push(device.id);
-    }
-    await this.#applyTargets(site, summary);
+    await this.#devices.apply(site.devices, summary);
+    await this.#targets.apply(site.targets, summary);
     return summary;
-  }
-
-  async #applyTargets(
-    site: Site,
-    summary: { started: string[]; stopped: string[]; replaced: string[] },
-  ): Promise<void> {
-    const { log } = this.#options;
-    const wanted = new Map(site.targets.map((target) => [target.name, target]));
-    const attempt = async (name: string, list: string[], change: () => Promise<void>): Promise<void> => {
-      try {
-        await change();
-        list.push(name);
-      } catch (error) {
-        log.error({ target: name, err: error }, `${name}: the journal does not take the change: ${messageOf(error)}`);
-      }
-    };
-    for (const [name, { target, forwarder }] of [...this.#targets]) {
-      const next = wanted.get(name);
-      if (next?.fingerprint === target.fingerprint) continue;
-      await forwarder.stop(0);
-      this.#targets.delete(name);
-      if (next === undefined) await attempt(name, summary.stopped, async () => await this.#forgetTarget(name));
-      else await attempt(name, summary.replaced, async () => await this.#startTarget(next));
-    }
-    for (const target of site.targets) {
-      if (this.#targets.has(target.name) || summary.replaced.includes(target.name)) continue;
-      await attempt(target.name, summary.started, async () => await this.#startTarget(target));
-    }
   }
 
   /** Ends devices, writes what they read, lets targets catch up for a while, and closes the journal. Safe twice. */
@@ -260,11 +185,10 @@ export class Agent {
 
   async #stop(): Promise<void> {
     this.#endOwn?.();
-    await Promise.all([...this.#devices.keys()].map(async (id) => await this.#stopDevice(id)));
-    for (const [name, source] of this.#sources) await ended(this.#options, name, CLOSE_MS_MAX, source.close());
+    await this.#devices.stop();
     this.#collector.renewCheckpoint();
     await this.#collector.stop();
-    await Promise.all([...this.#targets.values()].map(async ({ forwarder }) => await forwarder.stop(DRAIN_MS)));
+    await this.#targets.stop(DRAIN_MS);
     // Gaps told while the targets caught up are written too.
     await this.#collector.commit();
     await this.#journal.close();
@@ -275,36 +199,14 @@ export class Agent {
   status(): AgentStatus {
     const { clock } = this.#options;
     const journal = this.#journal.stats();
-    const { waiting, untold } = this.#collector;
     return {
       gateway: this.#site.gateway.id,
       version: VERSION,
       started_us: this.#started_us,
       now_us: clock.now_us(),
       sources: Object.fromEntries(this.#collector.read),
-      devices: [
-        ...[...this.#devices.values()].map(({ runner }) => runner.status()),
-        ...[...this.#unopened.values()].map(({ device, reason, since_us }) => neverOpened(device, reason, since_us)),
-      ],
-      targets: [...this.#targets.values()].map(({ target, forwarder, stats }) => {
-        const { target: name, ...state } = forwarder.status();
-        const { committed, delivered, queued, dropped } = stats();
-        const counts = {
-          read: committed + waiting + untold,
-          delivered,
-          queued: queued + waiting,
-          dropped: dropped + untold,
-        };
-        const imbalance = counts.read - counts.delivered - counts.queued - counts.dropped;
-        return {
-          name,
-          type: target.type,
-          ...state,
-          ...counts,
-          imbalance,
-          counted_since_us: this.#state.targetSince(name),
-        };
-      }),
+      devices: this.#devices.status(),
+      targets: this.#targets.status(),
       journal: {
         bytes_on_disk: journal.bytes_on_disk,
         limit_bytes: journal.limit_bytes,
@@ -312,7 +214,7 @@ export class Agent {
         commits: journal.commits,
         commit_bytes: journal.commit_bytes,
         write_errors: journal.write_errors,
-        waiting,
+        waiting: this.#collector.waiting,
       },
       process: this.#figures.take(),
     };
@@ -320,8 +222,7 @@ export class Agent {
 
   /** The newest readings of one device; null where there is no such device. */
   readings(id: string): DeviceReadings | null {
-    const pipeline = this.#devices.get(id)?.pipeline;
-    return pipeline === undefined ? null : { device: id, readings: pipeline.latest.read(pipeline.descriptor) };
+    return this.#devices.readings(id);
   }
 
   #view() {
@@ -331,103 +232,6 @@ export class Agent {
       notReady: () => this.#notReady,
       redact: (text: string) => this.#site.redact(text),
     };
-  }
-
-  /** A device that cannot even be opened spoils only itself: it is down until the site file changes. */
-  async #startDevice(device: SiteDevice): Promise<void> {
-    const { log, clock } = this.#options;
-    try {
-      await this.#openDevice(device);
-    } catch (error) {
-      // Also what is no LinesideError: a library of one protocol that does not load on this machine.
-      const expected = error instanceof LinesideError;
-      const code = expected ? error.code : "open_failed";
-      log.error(
-        { device: device.id, code, ...(expected ? {} : { err: error }) },
-        `${device.id} is not read: ${messageOf(error)}`,
-      );
-      this.#unopened.set(device.id, { device, reason: code, since_us: clock.now_us() });
-    }
-  }
-
-  async #openDevice(device: SiteDevice): Promise<void> {
-    const { clock } = this.#options;
-    const source = await this.#source(device.protocol);
-    const memory = this.#state.device(device.id);
-    const pipeline = new Pipeline(device, memory.counters, {
-      push: (descriptor, frame) => this.#collector.push(descriptor, frame),
-      counterChanged: () => this.#collector.renewCheckpoint(),
-    });
-    const runner = new DeviceRunner(device, source, {
-      clock,
-      log: this.#options.log,
-      schedule: this.#schedule,
-      pipeline,
-      event: this.#event,
-    });
-    this.#devices.set(device.id, { runner, pipeline });
-    runner.start();
-  }
-
-  async #stopDevice(id: string): Promise<void> {
-    const running = this.#devices.get(id);
-    if (running === undefined) return;
-    await running.runner.stop();
-    this.#rememberCounters(id);
-    this.#devices.delete(id);
-  }
-
-  #rememberCounters(id: string): void {
-    const counters = this.#devices.get(id)?.pipeline.counters;
-    if (counters === undefined) return;
-    this.#state.device(id).counters = new Map(counters.states());
-  }
-
-  async #startTarget(target: SiteTarget): Promise<void> {
-    const { clock, log, data_dir } = this.#options;
-    const cursor = await this.#journal.cursor(target.name, { from: target.from });
-    if (this.#state.meetTarget(target.name, clock.now_us())) this.#collector.renewCheckpoint();
-    const made = new LateTarget(async () => {
-      const { createTarget } = await targets[target.type].load();
-      // The registry pairs each type with its own options, which its own schema made.
-      return await createTarget(target.options as never, { clock, log, data_dir });
-    });
-    await made.open().catch((error: unknown) => {
-      log.error({ target: target.name }, `${target.name} cannot be used yet, its data is kept: ${messageOf(error)}`);
-    });
-    const forwarder = new Forwarder({
-      name: target.name,
-      target: made,
-      cursor,
-      descriptors: this.#descriptors,
-      clock,
-      log,
-      event: this.#event,
-      commit: async () => await this.#collector.commit(),
-      gateway: this.#gateway,
-    });
-    this.#targets.set(target.name, { target, forwarder, stats: () => cursor.stats() });
-    forwarder.start();
-  }
-
-  /** A target that is no longer in the site file: nothing is kept for it any more. */
-  async #forgetTarget(name: string): Promise<void> {
-    const queued = this.#journal.stats().cursors.find((cursor) => cursor.name === name)?.queued ?? 0;
-    await this.#journal.removeCursor(name);
-    this.#state.forgetTarget(name);
-    const told = `${name} is no longer in the site file: ${queued} readings that it had not taken are given up`;
-    this.#options.log[queued > 0 ? "warn" : "info"]({ target: name, readings: queued }, told);
-  }
-
-  async #source(name: SourceName): Promise<Source<never, never>> {
-    let source = this.#sources.get(name);
-    if (source === undefined) {
-      const { clock, log, data_dir } = this.#options;
-      const { createSource } = await sources[name].load();
-      source = createSource({ clock, log, data_dir });
-      this.#sources.set(name, source);
-    }
-    return source;
   }
 
   /** An error's text may quote a secret: events leave this machine. */
@@ -441,26 +245,6 @@ export class Agent {
     this.#collector.event({ ...event, body: redact(event.body), attributes });
   };
 
-  /** The time in which the agent did not run is a gap of every device that it knew before. */
-  #tellSilence(devices: readonly SiteDevice[]): void {
-    const now_us = this.#options.clock.now_us();
-    for (const { id, descriptor, points } of devices) {
-      const from_us = this.#state.devices.get(id)?.last_us ?? 0;
-      if (from_us === 0) continue;
-      const readings = missed(points, (now_us - from_us) / 1000);
-      const gap = {
-        descriptor,
-        points: [],
-        from_us,
-        to_us: now_us,
-        reason: "agent_stopped",
-        readings,
-        estimated: true,
-      };
-      this.#event(gapEvent(gap, now_us));
-    }
-  }
-
   #settingsThatNeedRestart(site: Site): string[] {
     const before = { ...this.#site.agent, gateway: this.#site.gateway.id };
     const after = { ...site.agent, gateway: site.gateway.id };
@@ -468,11 +252,6 @@ export class Agent {
       .filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(before[key as keyof typeof before]))
       .map(([key]) => (key === "gateway" ? "gateway.id" : `agent.${key}`));
   }
-}
-
-function neverOpened(device: SiteDevice, reason: string, since_us: number): DeviceStatus {
-  const none = { readings: 0, uncertain: 0, bad: 0, connects: 0, overruns: 0, poll_ms: 0, started_us: since_us };
-  return { id: device.id, source: device.protocol, state: "down", reason, since_us, ...none };
 }
 
 function gatewayDescriptor(site: Site): Descriptor {
@@ -483,8 +262,4 @@ function gatewayDescriptor(site: Site): Descriptor {
     scope: { name: "lineside", version: VERSION },
     series: [],
   };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -17,6 +17,7 @@ import { BatchWriter, type Payload } from "./batch/writer.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { gapEvent } from "./gap.ts";
 import { LossSummary } from "./loss.ts";
+import { messageOf } from "./message.ts";
 import type { AgentState } from "./state.ts";
 
 /** A payload is sealed at this size, or a 64th of a small journal: read back and delivered in one piece. */
@@ -209,8 +210,4 @@ export class Collector {
     this.#given = new LossSummary(UNWRITABLE);
     this.#givenUp = 0;
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

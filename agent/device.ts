@@ -25,6 +25,7 @@ import { deviceEvent, gapEvent, missed } from "./gap.ts";
 import type { Pipeline } from "./process/pipeline.ts";
 import type { Schedule } from "./schedule.ts";
 import type { SiteDevice } from "./site/contract.ts";
+import { messageOf } from "./message.ts";
 
 /** A connect that takes longer is given up; adapters have shorter limits of their own. */
 const CONNECT_MS_MAX = 60_000;
@@ -375,5 +376,5 @@ function isSame(one: Attributes, other: Attributes): boolean {
 
 function asLinkError(error: unknown): LinesideError {
   if (error instanceof LinesideError) return error;
-  return new LinesideError("link_failed", error instanceof Error ? error.message : String(error), { cause: error });
+  return new LinesideError("link_failed", messageOf(error), { cause: error });
 }

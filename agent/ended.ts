@@ -1,5 +1,6 @@
 /** Waiting for something to end, never for ever: what does not end in time is said so and left behind. */
 import type { Clock, Log } from "#adapters/contract.ts";
+import { messageOf } from "./message.ts";
 
 /** Resolves when `work` has settled or `limit_ms` have passed, whichever comes first; never rejects. */
 export async function ended(
@@ -17,10 +18,7 @@ export async function ended(
   const done = work.then(
     () => undefined,
     (error: unknown) => {
-      log.error(
-        { err: error },
-        `${what} ends with an error: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      log.error({ err: error }, `${what} ends with an error: ${messageOf(error)}`);
     },
   );
   await Promise.race([done, promise]);

@@ -19,6 +19,7 @@ import type { Descriptors } from "./descriptors.ts";
 import { ended } from "./ended.ts";
 import { type Gap, gapEvent } from "./gap.ts";
 import { LossSummary } from "./loss.ts";
+import { messageOf } from "./message.ts";
 
 /** Readings in one request: about 1.5 MB of OTLP, under the 4 MiB that gRPC receivers take by default. */
 const READINGS_MAX = 20_000;
@@ -142,7 +143,7 @@ export class Forwarder {
       } catch (error) {
         if (signal.aborted) return;
         // Nothing is acknowledged: the same records come again.
-        const message = error instanceof Error ? error.message : String(error);
+        const message = messageOf(error);
         log.error({ err: error, target: name }, `${name}: ${message}`);
         this.#enter("retrying", message);
         cursor.rewind();
@@ -204,7 +205,7 @@ export class Forwarder {
       return decodePayload(record.payload, this.#options.descriptors.get);
     } catch (error) {
       const { name, log, clock, gateway } = this.#options;
-      const detail = `record ${record.seq}: ${error instanceof Error ? error.message : String(error)}`;
+      const detail = `record ${record.seq}: ${messageOf(error)}`;
       log.error({ target: name, seq: record.seq }, `${name}: ${detail}`);
       const now_us = clock.now_us();
       const gap = { descriptor: gateway, points: [], from_us: now_us, to_us: now_us, reason: "corrupt", detail };

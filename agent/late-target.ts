@@ -4,6 +4,7 @@
  * receiver that is down, and its neighbours never notice.
  */
 import type { Batch, Outcome, Target } from "#adapters/contract.ts";
+import { messageOf } from "./message.ts";
 
 /** How long after a failure it is tried again. */
 const RETRY_MS = 10_000;
@@ -27,7 +28,7 @@ export class LateTarget implements Target {
       try {
         target = await this.open();
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         return { kind: "retry", reason, wait_ms: RETRY_MS };
       }
     }

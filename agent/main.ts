@@ -14,6 +14,7 @@ import type { Logger } from "pino";
 import { Agent } from "./agent.ts";
 import { systemClock } from "./clock.ts";
 import { createLog } from "./log.ts";
+import { messageOf } from "./message.ts";
 import type { LoadedSite, Site } from "./site/contract.ts";
 
 /** Editors write a file in several steps: the last of them counts. */
@@ -160,8 +161,4 @@ class FileWatch {
     this.#cancel?.();
     this.#cancel = systemClock.after(SETTLE_MS, this.#changed);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

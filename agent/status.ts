@@ -50,3 +50,10 @@ export interface DeviceReadings {
   readonly device: string;
   readonly readings: readonly Reading[];
 }
+
+/** What a reload did, by name of device or target. */
+export interface Changed {
+  readonly started: string[];
+  readonly stopped: string[];
+  readonly replaced: string[];
+}
