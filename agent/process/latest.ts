@@ -58,6 +58,21 @@ export class Latest {
     this.readings += count;
   }
 
+  /**
+   * A value that comes back keeps the device's own time, but not one before the reading that said it was
+   * missing: an OPC UA server sends a value that has not changed for an hour with the time of that change,
+   * and a series must not run backwards. Such a value is true when it arrives, so it gets that time.
+   */
+  keepForward(frame: Frame): void {
+    const { times_us, points, count, time_us } = frame;
+    if (times_us === null) return;
+    for (let row = 0; row < count; row++) {
+      const point = points[row] ?? 0;
+      if (!isBad(this.#quality[point] ?? 0)) continue;
+      if ((times_us[row] ?? 0) < (this.#time_us[point] ?? 0)) times_us[row] = time_us;
+    }
+  }
+
   read(descriptor: Descriptor): Reading[] {
     return descriptor.series.map((series, point) => {
       const q = this.#quality[point] ?? 0;

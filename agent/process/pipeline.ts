@@ -1,7 +1,8 @@
 /**
  * What happens to a frame between its session and the journal, in this order:
  *
- *   Frame ─▶ counters (sums, start times) ─▶ latest (for people) ─▶ changes (report by exception) ─▶ collect
+ *   Frame ─▶ times (never backwards after a loss) ─▶ counters (sums, start times) ─▶ latest (for people)
+ *         ─▶ changes (report by exception) ─▶ collect
  */
 import type { Descriptor, Device } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
@@ -35,6 +36,7 @@ export class Pipeline {
   }
 
   frame(frame: Frame): void {
+    this.latest.keepForward(frame);
     this.counters.apply(frame);
     this.latest.apply(frame);
     const news = this.changes.apply(frame);
