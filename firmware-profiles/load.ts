@@ -46,10 +46,10 @@ export class ProfileLoader {
     const { report } = this.#context;
     if (!profileName.safeParse(name).success) {
       const bare = name.replace(/^(\.?\/)*(firmware-profiles\/)?/, "").replace(/\.ya?ml$/, "");
-      report.fault(
-        at,
-        `a profile is named as eastron/sdm630, not '${name}'${profileName.safeParse(bare).success ? `; did you mean '${bare}'?` : ""}`,
-      );
+      const meant = profileName.safeParse(bare).success
+        ? `; did you mean '${bare}'?`
+        : didYouMean(bare, await profileNames(this.#context.shipped));
+      report.fault(at, `a profile is named as eastron/sdm630, in lower case, not '${name}'${meant}`);
       return null;
     }
     let loading = this.#loaded.get(name);

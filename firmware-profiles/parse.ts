@@ -23,6 +23,15 @@ export function parseData<S extends z.ZodType>(schema: S, data: Data, report: Re
   }
 }
 
+/**
+ * Tells what is wrong with what stands in `data`, and nothing of what is missing: where the rest of it would
+ * come from a profile that cannot be had, or the data is not used because of another fault.
+ */
+export function checkStated(schema: z.ZodType, data: Data, report: Report, at: At): void {
+  const result = schema.safeParse(data, { error: message });
+  for (const issue of result.error?.issues ?? []) tell(issue, data, report, at, false);
+}
+
 /** True where something was converted, and another attempt is worth it. */
 function convertSubstituted(data: Data, issues: readonly Issue[]): boolean {
   let converted = false;
@@ -48,7 +57,7 @@ function typed(text: string, expected: string): number | boolean | undefined {
 }
 
 /** Tells an issue at the place that its path leads to. */
-function tell(issue: Issue, data: Data, report: Report, at: At): void {
+function tell(issue: Issue, data: Data, report: Report, at: At, missing = true): void {
   const { container, key } = locate(data, issue.path);
   const field = issue.path.length === 0 ? "" : `${String(issue.path.at(-1))}: `;
   if (issue.code === "unrecognized_keys") {
@@ -62,7 +71,7 @@ function tell(issue: Issue, data: Data, report: Report, at: At): void {
   if (issue.code === "invalid_union") {
     const branch = bestBranch(issue.errors, resolvePath(data, issue.path));
     if (branch !== null) {
-      for (const inner of branch) tell({ ...inner, path: [...issue.path, ...inner.path] }, data, report, at);
+      for (const inner of branch) tell({ ...inner, path: [...issue.path, ...inner.path] }, data, report, at, missing);
       return;
     }
   }
@@ -78,6 +87,7 @@ function tell(issue: Issue, data: Data, report: Report, at: At): void {
   if (originOf(container, key)?.unresolved === true) return;
   const value = read(container, key);
   if (value === undefined) {
+    if (!missing) return;
     // What is missing has no place: the thing that should have it does.
     report.fault(
       placeOfContainer(data, issue.path, at),
@@ -116,12 +126,7 @@ function message(issue: RawIssue): string | undefined {
   switch (issue.code) {
     case "unrecognized_keys": {
       const known = knownKeys(issue.inst);
-      return issue.keys
-        .map(
-          (key) =>
-            `unknown key '${key}'${didYouMean(key, known) || (known.length > 0 ? `; known are ${listed(known)}` : "")}`,
-        )
-        .join("\n");
+      return issue.keys.map((key) => unknownKey(key, known)).join("\n");
     }
     case "invalid_type":
       if (input === undefined) return descriptionOf(issue.inst);
@@ -143,6 +148,12 @@ function message(issue: RawIssue): string | undefined {
     default:
       return undefined;
   }
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  // { scale: 0,1 } is YAML for { scale: 0, 1: null }.
+  if (/^\d+$/.test(key)) return `unknown key '${key}'; was a decimal comma meant? Write a point: 0.${key}`;
+  return `unknown key '${key}'${didYouMean(key, known) || (known.length > 0 ? `; known are ${listed(known)}` : "")}`;
 }
 
 const sized = (origin: string): string =>
@@ -172,8 +183,14 @@ function received(input: unknown, expected = ""): string {
   if (Array.isArray(input)) return "not a list";
   if (isDataMap(input)) return "not a map";
   if (typeof input === "string")
-    return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" && Number.isFinite(Number(input)) ? " (take the quotes away)" : ""}`;
+    return `not ${quote(input)}${(expected === "number" || expected === "int") && input.trim() !== "" ? writtenAs(input) : ""}`;
   return `not ${JSON.stringify(input)}${expected === "string" ? " (put it in quotes)" : ""}`;
+}
+
+/** What a text in the place of a number was to be. */
+function writtenAs(text: string): string {
+  if (Number.isFinite(Number(text))) return " (take the quotes away)";
+  return /^-?\d+,\d+$/.test(text) ? ` (write ${text.replace(",", ".")})` : "";
 }
 
 const quote = (text: string): string => `'${text.length > 60 ? `${text.slice(0, 57)}...` : text}'`;

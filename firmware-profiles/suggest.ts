@@ -4,9 +4,12 @@ import { distance } from "fastest-levenshtein";
 /** The closest of `names`, or null where none is close: at most a third of the letters may differ. */
 export function nearest(word: string, names: Iterable<string>): string | null {
   const wanted = fold(word);
+  const known = new Set(names);
+  const alias = Object.hasOwn(ALIASES, wanted) ? ALIASES[wanted]?.find((name) => known.has(name)) : undefined;
+  if (alias !== undefined && !known.has(word)) return alias;
   let best: string | null = null;
   let least = Infinity;
-  for (const name of names) {
+  for (const name of known) {
     const candidate = fold(name);
     const far = candidate === wanted ? 0 : distance(wanted, candidate);
     // Swapped letters (unti for unit) are one slip, though they count as two.
@@ -18,6 +21,47 @@ export function nearest(word: string, names: Iterable<string>): string | null {
   }
   return best;
 }
+
+/** What other tools and manuals call a thing that has another name here. */
+const ALIASES: Readonly<Record<string, readonly string[]>> = {
+  float: ["f32", "f64"],
+  float32: ["f32"],
+  real: ["f32", "f64"],
+  single: ["f32"],
+  double: ["f64"],
+  float64: ["f64"],
+  lreal: ["f64"],
+  byte: ["u8"],
+  uint8: ["u8"],
+  int: ["s16", "i64"],
+  int16: ["s16", "i64"],
+  i16: ["s16", "i64"],
+  uint16: ["u16", "i64"],
+  word: ["u16", "i64"],
+  int32: ["s32", "i64"],
+  i32: ["s32", "i64"],
+  dint: ["s32", "i64"],
+  long: ["s32", "i64"],
+  uint32: ["u32", "i64"],
+  dword: ["u32", "i64"],
+  int64: ["s64", "i64"],
+  i64: ["s64"],
+  uint64: ["u64", "i64"],
+  boolean: ["bool"],
+  ip: ["host"],
+  hostname: ["host"],
+  slave: ["unit"],
+  slave_id: ["unit"],
+  unit_id: ["unit"],
+  unitid: ["unit"],
+  register: ["address"],
+  offset: ["address"],
+  baudrate: ["baud"],
+  baud_rate: ["baud"],
+  username: ["user"],
+  url: ["endpoint"],
+  interval: ["every"],
+};
 
 /** `; did you mean 'host'?`, or nothing. */
 export function didYouMean(word: string, names: Iterable<string>): string {

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { decodePayload } from "../batch/reader.ts";
 import { EXIT } from "./exit.ts";
-import { bytesText, type Column, table } from "./table.ts";
+import { bytesText, type Column, counted, table } from "./table.ts";
 
 type Verb = "status" | "verify" | "export";
 
@@ -42,7 +42,7 @@ async function status(dir: string, json: boolean): Promise<number> {
   }
   const { bytes_on_disk, segments, quarantined, head_weight, cursors } = found;
   process.stdout.write(
-    `${dir}: ${bytesText(bytes_on_disk)} in ${segments.length} segments, ${head_weight} readings ever written\n`,
+    `${dir}: ${bytesText(bytes_on_disk)} in ${counted(segments.length, "segment")}, ${counted(head_weight, "reading")} ever written\n`,
   );
   for (const name of quarantined) process.stdout.write(`put aside, unreadable: ${name}\n`);
   process.stdout.write(cursors.length === 0 ? "no target has read from it\n" : `\n${table(CURSORS, cursors)}`);
@@ -62,7 +62,7 @@ async function verifyAll(dir: string, json: boolean): Promise<number> {
   else {
     const { records, weight, faults } = result;
     process.stdout.write(
-      `${records} records, ${weight} readings: ${faults.length === 0 ? "all sound" : `${faults.length} faults`}\n`,
+      `${counted(records, "record")}, ${counted(weight, "reading")}: ${faults.length === 0 ? "all sound" : counted(faults.length, "fault")}\n`,
     );
     if (faults.length > 0) process.stdout.write(`\n${table(FAULTS, faults)}`);
   }

@@ -2,6 +2,7 @@
 import { formatFault } from "#profiles/fault.ts";
 import { EXIT } from "./exit.ts";
 import { load } from "./site.ts";
+import { counted } from "./table.ts";
 
 export async function checkCommand(path: string, options: { json?: boolean }): Promise<number> {
   const { site, faults } = await load(path);
@@ -11,7 +12,11 @@ export async function checkCommand(path: string, options: { json?: boolean }): P
     for (const fault of faults) process.stdout.write(`${formatFault(fault)}\n`);
     if (site !== null) {
       const points = site.devices.reduce((sum, device) => sum + device.points.length, 0);
-      const count = `${site.devices.length} devices, ${points} points, ${site.targets.length} targets`;
+      const count = [
+        counted(site.devices.length, "device"),
+        counted(points, "point"),
+        counted(site.targets.length, "target"),
+      ].join(", ");
       process.stdout.write(`${path}: valid (${count})\n`);
     }
   }

@@ -51,3 +51,6 @@ export function bytesText(bytes: number): string {
   }
   return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
 }
+
+/** `1 device`, `2 devices`. */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -6,13 +6,13 @@
  */
 import type { Attributes } from "#adapters/contract.ts";
 import { sources } from "#adapters/registry.ts";
-import { checkEvery } from "#profiles/checks/common.ts";
+import { checkEvery, checkUnits } from "#profiles/checks/common.ts";
 import { checkPoints } from "#profiles/checks/points.ts";
 import { type LayeredPoint, layeredPoint } from "#profiles/layers.ts";
 import type { ProfileLoader } from "#profiles/load.ts";
 import type { Profile } from "#profiles/loaded.ts";
 import { mergeMaps } from "#profiles/merge.ts";
-import { parseData } from "#profiles/parse.ts";
+import { checkStated, parseData } from "#profiles/parse.ts";
 import { compilePoints } from "#profiles/points.ts";
 import { type At, lineAndColumn, type Report } from "#profiles/report.ts";
 import { type Resolved, resolveProfile } from "#profiles/resolve.ts";
@@ -54,8 +54,11 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
     typeof data["profile"] === "string" ? await context.profiles.load(data["profile"], valueAt(data, "profile")) : null;
   const protocol = protocolOf(data, at, profile, report);
   const built = { data, protocol, options: null, enabled: data["enabled"] !== false, device: null };
-  // Of a profile that cannot be had, nothing that hangs on it can be said.
-  if (protocol === null || (profile === null && data["profile"] !== undefined)) return built;
+  if (protocol === null) return built;
+  if (profile === null && data["profile"] !== undefined) {
+    await checkWithoutProfile(protocol, data, report);
+    return built;
+  }
 
   const resolved = profile === null ? null : resolveProfile(profile, factsOf(profile, data, report));
   const versions = versionsOf(data, profile === null ? null : Object.keys(profile.versions), report);
@@ -64,8 +67,11 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
   const { merged, options } = optionsOf(protocol, data, resolved, report);
   const every_ms = head?.every ?? everyOf(resolved) ?? EVERY_DEFAULT_MS;
   if (head?.every !== undefined) checkEvery(head.every, valueAt(data, "every"), report);
-  const compiled = compilePoints(protocol, pointsOf(protocol, data, profile, resolved, report), every_ms, report);
+  const { points: wanted, unused } = pointsOf(protocol, data, profile, resolved, report);
+  await checkUnits(unused, report);
+  const compiled = compilePoints(protocol, wanted, every_ms, report);
   await checkPoints(protocol, compiled, options ?? behaviourOf(protocol, merged), merged, report);
+  if (profile === null) warnManualNumbers(compiled.checked, report);
   if (head === undefined || options === null || report.failed) return { ...built, options };
 
   const { checked } = compiled;
@@ -88,6 +94,20 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
     place: { file: at.file.name, ...lineAndColumn(at) },
   };
   return { ...built, options, device };
+}
+
+/** Of a profile that cannot be had, nothing that hangs on it can be said; what the site file states itself can. */
+async function checkWithoutProfile(protocol: SourceName, data: DataMap, report: Report): Promise<void> {
+  const section = data[protocol];
+  if (isDataMap(section)) {
+    const at = keyAt(data, protocol);
+    const schema = chooseOptions(protocol, sources[protocol].options, section, at, report);
+    if (schema !== null) checkStated(schema, section, report, at);
+  }
+  const stated = data["points"];
+  const points = (Array.isArray(stated) ? stated : []).filter(isDataMap);
+  for (const point of points) checkStated(protocols[protocol].point, point, report, selfOf(point));
+  await checkUnits(points, report);
 }
 
 /** The one protocol section of a device, which must be the one of its profile. */
@@ -152,14 +172,18 @@ function everyOf(resolved: Resolved | null): number | undefined {
   return parsed.success ? parsed.data : undefined;
 }
 
-/** The profile's points, those that are wanted, and over them the points of the site file. */
+/**
+ * The profile's points, those that are wanted, and over them the points of the site file; `unused` are those that
+ * a fault keeps out. They are checked all the same, so that one run tells all.
+ */
 function pointsOf(
   protocol: SourceName,
   data: DataMap,
   profile: Profile | null,
   resolved: Resolved | null,
   report: Report,
-): ReadonlyMap<string, LayeredPoint> {
+): { points: ReadonlyMap<string, LayeredPoint>; unused: readonly DataMap[] } {
+  const unused: DataMap[] = [];
   const points = new Map(resolved?.points ?? []);
   const names = [...points.keys()];
   const only = namesAt(data, "only", names, report);
@@ -173,11 +197,14 @@ function pointsOf(
     const place = valueAt(stated as Data[], index);
     if (!isDataMap(fields) || typeof fields["name"] !== "string") {
       parseData(protocols[protocol].point, fields, report, place);
+      if (isDataMap(fields)) unused.push(fields);
       continue;
     }
     const name = fields["name"];
     if (seen.has(name)) {
       report.fault(valueAt(fields, "name"), `point '${name}' stands here twice`);
+      checkStated(protocols[protocol].point, fields, report, place);
+      unused.push(fields);
       continue;
     }
     seen.add(name);
@@ -187,6 +214,8 @@ function pointsOf(
         valueAt(fields, "name"),
         `profile ${profile.name} has no point '${name}' to change${didYouMean(name, names)} (a new point needs an address)`,
       );
+      checkStated(protocols[protocol].point, fields, report, place);
+      unused.push(fields);
       continue;
     }
     points.set(name, layeredPoint(before, fields, profile?.defaults ?? []));
@@ -197,7 +226,7 @@ function pointsOf(
       "this device has no point to read: name a profile, or list points",
     );
   }
-  return points;
+  return { points, unused };
 }
 
 function namesAt(
@@ -233,6 +262,24 @@ function warnUnstated(
     valueAt(data, "profile"),
     `profile ${profile.name} differs by ${listed(resolved.unstated)}, which is not stated; the newest is taken. State ${keys.join(" and ")}`,
   );
+}
+
+/** 40001 is a manual's name for the first holding register; on the wire it is 0. SunSpec truly begins at 40000. */
+function warnManualNumbers(
+  points: readonly { readonly point: { readonly address: unknown; readonly area?: unknown }; readonly data: DataMap }[],
+  report: Report,
+): void {
+  if (points.some(({ point }) => point.address === 40_000)) return;
+  for (const { point, data } of points) {
+    const base = point.area === "holding" ? 40_001 : point.area === "input" ? 30_001 : null;
+    if (base === null || typeof point.address !== "number") continue;
+    if (point.address < base || point.address >= base + 9_999) continue;
+    report.warn(
+      valueAt(data, "address"),
+      `${point.address} is read at ${point.address} on the wire; where it is the number of a manual that begins at ${base}, write ${point.address - base}`,
+    );
+    return;
+  }
 }
 
 interface Head {

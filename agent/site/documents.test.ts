@@ -10,9 +10,8 @@ const page = await readFile(join(import.meta.dirname, "../../docs/writing-a-prof
 const [profile = "", variants = ""] = [...page.matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => text ?? "");
 
 async function points(stated: string): Promise<Record<string, { address?: number; scale: number }>> {
-  const site = `gateway: { id: g }\ndevices: [{ id: d, profile: acme/pm3, modbus: { host: h }, ${stated} }]\n`;
-  // The page's second block speaks of two more models.
-  const file = `${profile}${variants}`.replace("model: PM-3\n", "model: PM-3\nmodels: [PM-3D, PM-3E]\n");
+  const site = `gateway: { id: g }\ndevices: [{ id: d, profile: acme/pm3, modbus: { host: h }, ${stated} }]\ntargets: [console: {}]\n`;
+  const file = `${profile}${variants}`;
   const { site: loaded, faults } = await loadSite("site.yaml", {
     env: () => undefined,
     readFile: async (path) => {

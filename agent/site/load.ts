@@ -88,6 +88,12 @@ async function buildSite(data: DataMap, { profiles, report, resource, secrets }:
   checkSharing(built, report);
 
   const targets: SiteTarget[] = [];
+  // A misspelt section is told as an unknown key already.
+  if (data["targets"] === undefined && Object.keys(data).every((key) => key in topSchema.shape))
+    report.warn(
+      top,
+      "'targets' is missing: readings are kept in the journal and go nowhere; - console: {} prints them",
+    );
   const targetItems = mapsAt(data, "targets", "target", report);
   checkTargetNames(
     targetItems.map(({ item }) => item),

@@ -1,6 +1,8 @@
 /** Which of an adapter's option schemas a section is written for. */
 import type { AdapterEntry } from "#adapters/registry.ts";
+import { checkStated } from "#profiles/parse.ts";
 import type { At, Report } from "#profiles/report.ts";
+import { didYouMean, nearest } from "#profiles/suggest.ts";
 import { type DataMap, keyAt } from "#profiles/yaml.ts";
 import type { z } from "zod";
 
@@ -20,6 +22,15 @@ export function chooseOptions(
   const keys = choices.map(({ key }) => key ?? "").join(" or ");
   const [first, second] = stated;
   if (first === undefined) {
+    const known = new Set(choices.flatMap(({ schema }) => Object.keys(schema.shape)));
+    const meant = choices.find(({ key }) => Object.keys(section).some((word) => nearest(word, known) === key));
+    if (meant !== undefined) {
+      checkStated(meant.schema, section, report, at);
+      return null;
+    }
+    for (const key of Object.keys(section)) {
+      if (!known.has(key)) report.fault(keyAt(section, key), `unknown key '${key}'${didYouMean(key, known)}`);
+    }
     report.fault(at, `${name} needs ${keys}: the way to the device`);
     return null;
   }

@@ -10,13 +10,20 @@ const NUMERIC_MAX = 4294967295;
 export function checkOpcua(points: readonly CheckedPoint<"opcua">[], report: Report): void {
   for (const { point, data } of points) {
     const at = valueAt(data, "address");
-    const [, index, kind = "", identifier = ""] = /^(?:nsu=[^;]+;|ns=(\d+);)?([isgb])=(.+)$/.exec(point.address) ?? [];
+    const [, uri, index, kind = "", identifier = ""] =
+      /^(?:nsu=([^;]+);|ns=(\d+);)?([isgb])=(.+)$/.exec(point.address) ?? [];
     if (index !== undefined && Number(index) > 0) {
       report.warn(
         at,
         `ns=${index} may be another namespace on the next server or after a restart; write nsu=URI; instead`,
       );
     }
+    // Namespace 0 is the standard's own, and all of its nodes have numbers.
+    if (uri === undefined && Number(index ?? 0) === 0 && kind !== "i" && kind !== "")
+      report.warn(
+        at,
+        `'${point.address}' names no namespace, so it is sought among the standard's own nodes; write nsu=URI;${point.address.replace(/^ns=0;/, "")}`,
+      );
     if (kind === "i" && !(/^\d+$/.test(identifier) && Number(identifier) <= NUMERIC_MAX)) {
       report.fault(
         at,
