@@ -95,7 +95,7 @@ describe("the command line", () => {
 
   test("check: 0 and a summary, or 1 and every fault at its place", async () => {
     const good = await lineside("check", await file("good.yaml", SITE));
-    assert.deepEqual([good.code, good.out], [0, "good.yaml: valid (1 devices, 2 points, 1 targets)\n"]);
+    assert.deepEqual([good.code, good.out], [0, "good.yaml: valid (1 device, 2 points, 1 target)\n"]);
     const bad = await lineside(
       "check",
       await file("bad.yaml", SITE.replace("unit: V }", "unit: Vlot }").replace("id: gw", "idd: gw")),
@@ -118,6 +118,17 @@ describe("the command line", () => {
     const read = await lineside("read", await file("dead.yaml", SITE));
     assert.equal(read.code, 3);
     assert.match(read.out, /connect_refused/);
+    // A program that takes the JSON must not find good readings without a value.
+    const json = await lineside("read", "dead.yaml", "--json");
+    assert.equal(json.code, 3);
+    const [{ readings }] = JSON.parse(json.out) as [{ readings: { value: null; quality: string; reason: string }[] }];
+    assert.deepEqual(
+      readings.map(({ value, quality, reason }) => [value, quality, reason]),
+      [
+        [null, "bad", "connect_refused"],
+        [null, "bad", "connect_refused"],
+      ],
+    );
     assert.equal((await lineside("read", "dead.yaml", "--device", "nobody")).code, 2);
   });
 
@@ -125,6 +136,8 @@ describe("the command line", () => {
     await file("plant.yaml", SITE.replace("port: 9", `port: ${await freePort()}`));
     const sim = start(["sim", "plant.yaml", "--write", "sim.yaml", "--json"]);
     await sim.said(/^\[/m);
+    const taken = await lineside("sim", "plant.yaml");
+    assert.deepEqual([taken.code, taken.err], [3, "cannot serve at 127.0.0.1:15999: another program listens there\n"]);
     const read = await lineside("read", "sim.yaml", "--json");
     assert.equal(read.code, 0, read.err);
     const [meter] = JSON.parse(read.out) as { readings: { point: string; quality: string; label: string }[] }[];

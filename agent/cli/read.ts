@@ -67,7 +67,7 @@ async function readDevice(
   lost.promise.catch(() => undefined);
   const started_ms = clock.monotonic_ms();
   let session: Session | null = null;
-  let connected_ms = started_ms;
+  let connected_ms: number | null = null;
   let identity = {};
   let failure: LinesideError | null = null;
   try {
@@ -94,10 +94,13 @@ async function readDevice(
     source: device.protocol,
     code: failure?.code ?? "",
     error: failure?.message ?? "",
-    connect_ms: Math.round((failure !== null && connected_ms === started_ms ? ended_ms : connected_ms) - started_ms),
-    read_ms: Math.round(ended_ms - connected_ms),
+    connect_ms: Math.round((connected_ms ?? ended_ms) - started_ms),
+    read_ms: Math.round(ended_ms - (connected_ms ?? ended_ms)),
     identity,
-    readings: latest.read(device.descriptor),
+    // What was not read because the link failed is bad for that reason.
+    readings: latest
+      .read(device.descriptor)
+      .map((reading) => (failure === null || reading.time_us > 0 ? reading : { ...reading, reason: failure.code })),
   };
 }
 
@@ -130,5 +133,7 @@ function textOf(result: DeviceResult): string {
   const facts = Object.entries(identity).map(([key, value]) => `  ${key}: ${String(value)}\n`);
   const failed = code === "" ? "" : `  ${code}: ${error}\n`;
   const body = code !== "" && readings.every(({ time_us }) => time_us === 0) ? "" : table(COLUMNS, readings);
-  return `${title}  (connect ${connect_ms} ms, read ${read_ms} ms)\n${failed}${facts.join("")}${body}`;
+  const took =
+    read_ms === 0 && code !== "" ? `connect ${connect_ms} ms` : `connect ${connect_ms} ms, read ${read_ms} ms`;
+  return `${title}  (${took})\n${failed}${facts.join("")}${body}`;
 }

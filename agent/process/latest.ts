@@ -16,6 +16,9 @@ export interface Reading {
   readonly time_us: number;
 }
 
+/** The reason of a point that nothing was heard of since the start. */
+const NOT_READ = "not_read";
+
 export class Latest {
   readonly #values: Float64Array;
   readonly #ints: BigInt64Array;
@@ -83,8 +86,8 @@ export class Latest {
         value,
         label: value === null ? "" : labelOf(series, Number(value)),
         unit: series.unit,
-        quality: classOf(q),
-        reason: reasonOf(q),
+        quality: time_us === 0 ? "bad" : classOf(q),
+        reason: time_us === 0 ? NOT_READ : reasonOf(q),
         time_us,
       };
     });
