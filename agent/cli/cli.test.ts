@@ -136,8 +136,6 @@ describe("the command line", () => {
     await file("plant.yaml", SITE.replace("port: 9", `port: ${await freePort()}`));
     const sim = start(["sim", "plant.yaml", "--write", "sim.yaml", "--json"]);
     await sim.said(/^\[/m);
-    const taken = await lineside("sim", "plant.yaml");
-    assert.deepEqual([taken.code, taken.err], [3, "cannot serve at 127.0.0.1:15999: another program listens there\n"]);
     const read = await lineside("read", "sim.yaml", "--json");
     assert.equal(read.code, 0, read.err);
     const [meter] = JSON.parse(read.out) as { readings: { point: string; quality: string; label: string }[] }[];
@@ -154,8 +152,8 @@ describe("the command line", () => {
 
     // Another one in its place: no stack trace.
     const busy = await lineside("sim", "plant.yaml");
-    assert.equal(busy.code, 1);
-    assert.match(busy.err, /^[^\n]*EADDRINUSE[^\n]*\n$/);
+    assert.equal(busy.code, 3);
+    assert.match(busy.err, /^cannot serve at 127\.0\.0\.1:\d+: another program listens there\n$/);
 
     const run = start(["run", "sim.yaml", "--data", "data"]);
     await run.said(/gw runs/);

@@ -42,7 +42,7 @@ const program = new Command("serve")
   .option("--free-ports", "take free ports, whatever the site file says")
   .action(async (what: string, options: Options) => {
     const { site, text } = await siteOf(what);
-    const plant = await startPlant(site, { own_ports: options.freePorts !== true });
+    const plant = await startOrExit(site, options.freePorts !== true);
     if (options.write !== undefined) await writeFile(options.write, redirect(text, plant.devices));
     if (options.json === true) {
       const served = plant.devices.map(({ device, where, options: reach }) => ({ device, where, options: reach }));
@@ -89,6 +89,22 @@ async function loadOrExit(path: string, read = siteContext.readFile): Promise<Si
   return site;
 }
 
+async function startOrExit(site: Site, own_ports: boolean): Promise<Plant> {
+  try {
+    return await startPlant(site, { own_ports });
+  } catch (error) {
+    const { code, address, port, message } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    const why =
+      code === "EADDRINUSE"
+        ? "another program listens there"
+        : code === "EACCES"
+          ? "ports below 1024 are for root; name another port"
+          : message;
+    process.stderr.write(`cannot serve at ${address ?? "this machine"}:${port ?? "?"}: ${why}\n`);
+    process.exit(EXIT.device);
+  }
+}
+
 /** The same site file with the addresses of the simulated devices; comments and order stay. */
 function redirect(text: string, devices: readonly Simulated[]): string {
   const document = parseDocument(text);
@@ -101,7 +117,7 @@ function redirect(text: string, devices: readonly Simulated[]): string {
     const section = ["modbus", "opcua", "serial"].find((key) => item.get(key) !== undefined) ?? "";
     for (const [key, value] of Object.entries(simulated.options)) item.setIn([section, key], value);
   }
-  return document.toString();
+  return document.toString({ lineWidth: 0 });
 }
 
 function list(plant: Plant): void {

@@ -51,6 +51,9 @@ const HELD = {
     }),
 };
 
+/** What the site file that is simulated logs in with. */
+const SITE_LOGIN = { user: "line-4", password: "of the site file" };
+
 const clock = testClock();
 const idle = new AbortController().signal;
 let server: SimulatedOpcua;
@@ -65,7 +68,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "lineside-opcua-test-"));
   // A point in a namespace that the server lacks is not served; it is the source that must say so.
   const served = POINTS.filter((point) => point.name !== "elsewhere");
-  const device = opcuaDevice(served, { endpoint: "opc.tcp://127.0.0.1" });
+  const device = opcuaDevice(served, { endpoint: "opc.tcp://127.0.0.1", ...SITE_LOGIN });
   server = await simulate(device as never, { port: 0, now_us: clock.now_us, values: HELD });
   server.setMissing("ghost", true);
   // node-opcua must be quiet from the source's first moment to its last.
@@ -461,6 +464,13 @@ describe("security", () => {
     await rm(join(data_dir, "opcua", "servers"), { recursive: true });
     await assert.rejects(session.connect(idle), { code: "certificate_not_kept", message: /ENOENT/ });
     await eventually(() => server.stats().connections, 0);
+  });
+
+  test("a simulated device lets in whom its site file names", async () => {
+    const { session, recorder } = openSession({ security: "Basic256Sha256", ...SITE_LOGIN });
+    await session.connect(idle);
+    await recorder.until(() => recorder.last("temperature") !== undefined);
+    await session.close();
   });
 
   test("a wrong password is access_denied, and pins nothing", async () => {

@@ -62,7 +62,7 @@ export interface SimulatedOpcua extends Simulated {
 
 export async function simulate(device: Device<never, never>, options: OpcuaSimulateOptions): Promise<SimulatedOpcua> {
   // The contract serves all protocols; whoever calls this one gives it an OPC UA device.
-  const { id, points, descriptor } = device as unknown as Device<OpcuaPoint>;
+  const { id, points, descriptor, options: reach } = device as unknown as Device<OpcuaPoint, Login>;
   quieten();
   const folder = await mkdtemp(join(tmpdir(), "lineside-sim-opcua-"));
   const statuses = new Map<string, StatusCode>();
@@ -79,6 +79,7 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
       options,
       extraNamespaces,
       advertised,
+      login: reach,
     });
   let inner = await start(options.extraNamespaces ?? []);
   line.target = inner.port;
@@ -116,6 +117,12 @@ export async function simulate(device: Device<never, never>, options: OpcuaSimul
   };
 }
 
+/** Whom the site file means to log in as: the simulated device lets that one in. */
+interface Login {
+  readonly user?: string;
+  readonly password?: string;
+}
+
 interface Inner {
   readonly server: OPCUAServer;
   readonly port: number;
@@ -132,10 +139,11 @@ interface Serving {
   readonly extraNamespaces: readonly string[];
   /** The URL that clients are told: that of the line, not the server's own. */
   readonly advertised: string;
+  readonly login: Login;
 }
 
 async function startServer(serving: Serving): Promise<Inner> {
-  const { folder, device_id, points, series, statuses, options, extraNamespaces, advertised } = serving;
+  const { folder, device_id, points, series, statuses, options, extraNamespaces, advertised, login } = serving;
   const certificates = (name: string): OPCUACertificateManager =>
     new OPCUACertificateManager({
       rootFolder: join(folder, name),
@@ -153,7 +161,10 @@ async function startServer(serving: Serving): Promise<Inner> {
     securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
     securityModes: [MessageSecurityMode.None, MessageSecurityMode.SignAndEncrypt],
     allowAnonymous: options.allowAnonymous ?? true,
-    userManager: { isValidUser: (user: string, password: string) => user === USER && password === PASSWORD },
+    userManager: {
+      isValidUser: (user: string, password: string) =>
+        (user === USER && password === PASSWORD) || (user === login.user && password === login.password),
+    },
     maxConnectionsPerEndpoint: SESSIONS_MAX,
     serverInfo: { applicationUri: "urn:lineside:simulator", productUri: "urn:lineside:simulator" },
     buildInfo: {
