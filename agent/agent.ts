@@ -14,6 +14,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { BatchWriter } from "./batch/writer.ts";
 import { Collector } from "./collect.ts";
+import { DeadLetters } from "./dead-letter.ts";
 import { Descriptors } from "./descriptors.ts";
 import { Devices } from "./devices.ts";
 import { type HttpServer, serveHttp } from "./http.ts";
@@ -123,7 +124,8 @@ export class Agent {
       renewCheckpoint: () => collector.renewCheckpoint(),
     });
     state.refresh = () => this.#devices.rememberCounters();
-    this.#targets = new Targets({ ...common, journal, descriptors, collector, gateway });
+    const letters = new DeadLetters({ dir: join(options.data_dir, "dead-letter"), clock, log });
+    this.#targets = new Targets({ ...common, journal, descriptors, collector, letters, gateway });
   }
 
   async #begin(): Promise<void> {

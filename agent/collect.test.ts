@@ -134,6 +134,7 @@ describe("collecting", () => {
       log,
       event,
       commit: async () => await collector.commit(),
+      letters: { keep: async () => null },
       gateway: descriptor,
     });
     forwarder.start();

@@ -74,6 +74,7 @@ function rig() {
     close: async () => undefined,
   };
   const events: Event[] = [];
+  const kept: [reason: string, readings: number][] = [];
   const event = (one: Event): void => void events.push(one);
   const order: string[] = [];
   const forwarder = new Forwarder({
@@ -85,6 +86,12 @@ function rig() {
     log,
     event,
     commit: async () => void order.push(`commit ${events.length} events`),
+    letters: {
+      keep: async (_target, reason, batch) => {
+        kept.push([reason, batch.readings]);
+        return "a.letter";
+      },
+    },
     gateway: descriptor,
   });
   const append = (values: number[], more: (writer: BatchWriter) => void = () => undefined): void => {
@@ -99,7 +106,7 @@ function rig() {
   };
   const valuesOf = (batch: Batch | undefined): number[] =>
     batch?.frames.flatMap(({ frame }) => [...frame.doubles.subarray(0, frame.count)]) ?? [];
-  return { clock, forwarder, append, answers, batches, times, advanced, events, valuesOf, descriptors, order };
+  return { clock, forwarder, append, answers, batches, times, advanced, events, kept, valuesOf, descriptors, order };
 }
 
 describe("forwarding", () => {
@@ -148,12 +155,14 @@ describe("forwarding", () => {
   });
 
   test("refused data is dropped, counted, and told as a gap for this target alone", async () => {
-    const { clock, forwarder, append, answers, advanced, events, order } = rig();
+    const { clock, forwarder, append, answers, advanced, events, kept, order } = rig();
     append([1, 2, 3]);
     answers.push({ kind: "refused", reason: "400 bad request" });
     forwarder.start();
     await clock.advance(10);
     assert.deepEqual(advanced, [[1, 0, 3]]);
+    assert.deepEqual(kept, [["400 bad request", 3]]);
+    assert.match(String(events[0]?.attributes["gap.detail"]), /400 bad request; kept in a\.letter/);
     assert.equal(events[0]?.name, "lineside.gap");
     assert.equal(events[0]?.target, "otlp");
     assert.deepEqual(events[0]?.attributes["gap.points"], ["p0", "p1", "p2"]);

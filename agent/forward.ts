@@ -4,7 +4,7 @@
  *
  *   journal ──cursor.read──▶ records ─▶ decode ─▶ batch ─▶ target.deliver ─▶ Outcome
  *      ▲                                                                      │ delivered ─▶ advance
- *      └──────────────── gap event, dropped counted ◀──────── refused ────────┤
+ *      └──── dead letter, gap event, dropped counted ◀──────── refused ────────┤
  *                                                              too large ─────┤ ─▶ smaller batches
  *                                                              retry ─────────┘ ─▶ wait, the same batch again
  *
@@ -15,6 +15,7 @@ import type { Batch, Clock, Descriptor, Event, Log, Outcome, Target } from "#ada
 import type { Cursor, JournalRecord } from "#buffer/contract.ts";
 import { decodePayload, type DecodedPayload } from "./batch/reader.ts";
 import { split } from "./batch/split.ts";
+import type { DeadLetters } from "./dead-letter.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { ended } from "./ended.ts";
 import { type Gap, gapEvent } from "./gap.ts";
@@ -64,6 +65,8 @@ export interface ForwardOptions {
   readonly event: (event: Event) => void;
   /** Makes the events told so far durable. */
   readonly commit: () => Promise<void>;
+  /** Where what the target refuses is kept. */
+  readonly letters: Pick<DeadLetters, "keep">;
   /** Whom a loss is told of that belongs to no device any more. */
   readonly gateway: Descriptor;
 }
@@ -169,7 +172,7 @@ export class Forwarder {
   }
 
   async #deliverGroup(group: readonly JournalRecord[]): Promise<void> {
-    const { cursor, name, commit } = this.#options;
+    const { cursor, name, commit, letters } = this.#options;
     const decoded = group.map((record) => this.#decode(record));
     const frames = decoded.flatMap((payload) => payload.frames);
     const events = decoded.flatMap((payload) => payload.events).filter((event) => (event.target ?? name) === name);
@@ -188,7 +191,8 @@ export class Forwarder {
         queue = [...halve(batch), ...queue];
       } else {
         dropped += batch.readings;
-        this.#tellRefused(batch, outcome.reason);
+        const path = await letters.keep(name, outcome.reason, batch);
+        this.#tellRefused(batch, path === null ? outcome.reason : `${outcome.reason}; kept in ${path}`);
       }
     }
     const last = group.at(-1);

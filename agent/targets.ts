@@ -4,6 +4,7 @@ import { targets } from "#adapters/registry.ts";
 import type { CursorStats, Journal } from "#buffer/contract.ts";
 import type { Logger } from "pino";
 import type { Collector } from "./collect.ts";
+import type { DeadLetters } from "./dead-letter.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { Forwarder } from "./forward.ts";
 import { LateTarget } from "./late-target.ts";
@@ -20,6 +21,7 @@ export interface TargetsContext {
   readonly descriptors: Descriptors;
   readonly collector: Collector;
   readonly state: AgentState;
+  readonly letters: DeadLetters;
   readonly gateway: Descriptor;
   readonly event: (event: Event) => void;
 }
@@ -97,7 +99,7 @@ export class Targets {
   }
 
   async #start(target: SiteTarget): Promise<void> {
-    const { clock, log, data_dir, journal, descriptors, collector, state, gateway, event } = this.#context;
+    const { clock, log, data_dir, journal, descriptors, collector, state, letters, gateway, event } = this.#context;
     const cursor = await journal.cursor(target.name, { from: target.from });
     if (state.meetTarget(target.name, clock.now_us())) collector.renewCheckpoint();
     const made = new LateTarget(async () => {
@@ -117,6 +119,7 @@ export class Targets {
       log,
       event,
       commit: async () => await collector.commit(),
+      letters,
       gateway,
     });
     this.#running.set(target.name, { target, forwarder, stats: () => cursor.stats() });
