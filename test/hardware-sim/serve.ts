@@ -62,7 +62,7 @@ const program = new Command("serve")
 async function siteOf(what: string): Promise<{ site: Site; text: string }> {
   const source = what.endsWith(".yaml") || what.endsWith(".yml") ? await readFile(what, "utf8") : null;
   if (source !== null && /^devices:/m.test(source)) {
-    return { site: await loadOrExit(what), text: source };
+    return { site: await wholeDevices(what, source, await loadOrExit(what)), text: source };
   }
   // A path names a profile file; the folder above its vendor's is where it and its fragments are found.
   const folder = source === null ? "." : dirname(dirname(what));
@@ -80,6 +80,15 @@ async function siteOf(what: string): Promise<{ site: Site; text: string }> {
   const path = join(folder, "example.yaml");
   const site = await loadOrExit(path, async (wanted) => (wanted === path ? Buffer.from(text) : await readFile(wanted)));
   return { site, text };
+}
+
+/** A device has all its points, also where the site file reads `only` some of them. */
+async function wholeDevices(path: string, text: string, site: Site): Promise<Site> {
+  const document = parseDocument(text);
+  for (const item of devicesIn(document)) for (const key of ["only", "except"]) item.delete(key);
+  const whole = Buffer.from(document.toString());
+  const readWhole = async (wanted: string): Promise<Uint8Array> => (wanted === path ? whole : await readFile(wanted));
+  return (await loadSite(path, { ...siteContext, readFile: readWhole })).site ?? site;
 }
 
 async function loadOrExit(path: string, read = siteContext.readFile): Promise<Site> {
@@ -100,7 +109,8 @@ async function startOrExit(site: Site, own_ports: boolean): Promise<Plant> {
         : code === "EACCES"
           ? "ports below 1024 are for root; name another port"
           : message;
-    process.stderr.write(`cannot serve at ${address ?? "this machine"}:${port ?? "?"}: ${why}\n`);
+    const at = port === undefined ? "" : ` at ${address ?? ""}:${port}`;
+    process.stderr.write(`cannot serve${at}: ${why}\n`);
     process.exit(EXIT.device);
   }
 }
@@ -108,16 +118,24 @@ async function startOrExit(site: Site, own_ports: boolean): Promise<Plant> {
 /** The same site file with the addresses of the simulated devices; comments and order stay. */
 function redirect(text: string, devices: readonly Simulated[]): string {
   const document = parseDocument(text);
-  const items = document.get("devices") as {
-    items: { get(key: string): unknown; setIn(path: string[], value: unknown): void }[];
-  };
-  for (const item of items.items) {
+  for (const item of devicesIn(document)) {
     const simulated = devices.find(({ device }) => device === item.get("id"));
     if (simulated === undefined) continue;
     const section = ["modbus", "opcua", "serial"].find((key) => item.get(key) !== undefined) ?? "";
     for (const [key, value] of Object.entries(simulated.options)) item.setIn([section, key], value);
   }
   return document.toString({ lineWidth: 0 });
+}
+
+interface DeviceItem {
+  get(key: string): unknown;
+  setIn(path: string[], value: unknown): void;
+  delete(key: string): boolean;
+}
+
+/** The devices of a site file that was loaded before: maps in a list. */
+function devicesIn(document: ReturnType<typeof parseDocument>): DeviceItem[] {
+  return (document.get("devices") as { items: DeviceItem[] }).items;
 }
 
 function list(plant: Plant): void {
