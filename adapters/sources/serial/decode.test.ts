@@ -50,6 +50,16 @@ describe("numbers in text", () => {
     }
   });
 
+  test("a frame as long as a frame may be is read or refused at once", () => {
+    const long = 60_000;
+    const start_ms = performance.now();
+    for (const text of ["1", " ", "- ", "1.", ".0"].map((part) => part.repeat(long))) {
+      assert.ok(Number.isNaN(parseNumber(`${text}x`)));
+      assert.ok(Number.isNaN(parseNumber(`+${text}x`)));
+    }
+    assert.ok(performance.now() - start_ms < 500, `${performance.now() - start_ms} ms`);
+  });
+
   test("property: any number comes back", () => {
     fc.assert(
       fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => parseNumber(String(value)) === value),

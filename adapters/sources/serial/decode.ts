@@ -67,11 +67,12 @@ function compileRead({ map }: SerialPoint): (text: string) => number {
   return (text) => numbers.get(text) ?? numbers.get(text.trim()) ?? parseNumber(text);
 }
 
-const NUMBER = /^\s*([+-]?)\s*(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*$/;
+/** No two repetitions side by side that take the same characters: a long wrong frame would be tried in all splits. */
+const NUMBER = /^([+-]?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)$/;
 
 /** Displays right-align their digits: blanks may stand before the sign, and between it and the number. */
 export function parseNumber(text: string): number {
-  const match = NUMBER.exec(text);
+  const match = NUMBER.exec(text.trim());
   if (match === null) return Number.NaN;
   const size = Number(match[2]);
   return match[1] === "-" ? -size : size;

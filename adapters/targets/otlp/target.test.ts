@@ -121,6 +121,8 @@ for (const protocol of PROTOCOLS) {
       receiver.behave({ kind: "partial", rejected: 1000, message: "" });
       const outcome = await deliver(target, mixed());
       assert.deepEqual(outcome.kind === "delivered" && outcome.rejected, 2);
+      const alone = await deliver(target, numbers());
+      assert.deepEqual(alone.kind === "delivered" && alone.rejected, 1);
     });
 
     test("delivers the numbers where the receiver has no logs, and counts the texts as rejected", async (t) => {

@@ -132,10 +132,9 @@ class OtlpTarget implements Target {
 
 /** Both requests are settled: what became of the batch as a whole. */
 function combined(batch: Batch, { metrics = "empty", logs = "empty" }: Progress): Outcome {
-  if (metrics === "empty" && logs === "empty") return { kind: "delivered", rejected: 0 };
-  if (metrics === "empty") return logs === "empty" ? { kind: "delivered", rejected: 0 } : named("logs", logs);
+  if (metrics === "empty") return logs === "empty" ? { kind: "delivered", rejected: 0 } : bounded(batch, "logs", logs);
   // The numbers are what matters: refused, the whole batch goes where refused batches are kept.
-  if (metrics.kind === "refused" || logs === "empty") return named("metrics", metrics);
+  if (metrics.kind === "refused" || logs === "empty") return bounded(batch, "metrics", metrics);
   // A receiver of metrics alone must not cost them: the texts are counted as rejected.
   const rejected_logs = logs.kind === "refused" ? textReadings(batch) : logs.rejected;
   const reasons = [named("metrics", metrics).reason, named("logs", logs).reason].filter(
@@ -145,6 +144,12 @@ function combined(batch: Batch, { metrics = "empty", logs = "empty" }: Progress)
   return reasons.length === 0
     ? { kind: "delivered", rejected }
     : { kind: "delivered", rejected, reason: reasons.join("; ") };
+}
+
+/** Receivers count data points and log records; a state has several, an event is no reading. */
+function bounded(batch: Batch, name: Signal, outcome: Settled): Settled {
+  const told = named(name, outcome);
+  return told.kind === "refused" ? told : { ...told, rejected: Math.min(told.rejected, batch.readings) };
 }
 
 function named(name: Signal, outcome: Settled): Settled {

@@ -150,7 +150,7 @@ export class HttpTransport implements Transport {
   #outcome(signal: Signal, attempt: Attempt): Outcome {
     if ("failure" in attempt) return { kind: "retry", reason: attempt.failure };
     const { status, headers, body } = attempt;
-    const type = headers["content-type"] ?? "";
+    const type = headers["content-type"]?.toLowerCase() ?? "";
     const json = type.startsWith("application/json");
     const protobuf = type.startsWith("application/x-protobuf") || type.startsWith("application/protobuf");
     if (status >= 200 && status < 300) {

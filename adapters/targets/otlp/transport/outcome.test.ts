@@ -9,6 +9,18 @@ const NOW_US = Date.UTC(2026, 10, 22, 12, 0, 0) * 1000;
 const http = (status: number, retry_after?: string): Outcome => httpOutcome(status, "", retry_after, NOW_US);
 
 describe("OTLP outcomes", () => {
+  test("a count that is none costs no reading, and no fraction of one", () => {
+    const rejected = (json: string): number =>
+      partialSuccessOfJson(
+        "metrics",
+        Buffer.from(`{"partialSuccess":{"rejectedDataPoints":${json},"errorMessage":"m"}}`),
+      )?.rejected ?? Number.NaN;
+    assert.deepEqual(
+      ['"2.5"', "2.5", "-3", '"x"', "true", "{}", "null", '"7"', "1e999"].map(rejected),
+      [2, 2, 0, 0, 0, 0, 0, 7, 0],
+    );
+  });
+
   test("gRPC codes: the specification's table, but credentials wait for a person", () => {
     const kinds = Object.fromEntries(GRPC_NAMES.map((name, code) => [name, grpcOutcome(code, "", null).kind]));
     assert.deepEqual(kinds, {

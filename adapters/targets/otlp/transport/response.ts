@@ -55,7 +55,9 @@ export function partialSuccess(body: Uint8Array): PartialSuccess | null {
 export function partialSuccessOfJson(signal: Signal, body: Uint8Array): PartialSuccess | null {
   const name = signal === "metrics" ? "rejectedDataPoints" : "rejectedLogRecords";
   const partial = member(parsed(body), "partialSuccess");
-  const rejected = Number(member(partial, name) ?? 0);
+  // int64 is a string in protobuf's JSON; many write a number all the same.
+  const count = member(partial, name);
+  const rejected = typeof count === "string" || typeof count === "number" ? Math.trunc(Number(count)) : 0;
   return populated(Number.isFinite(rejected) ? rejected : 0, text(member(partial, "errorMessage")));
 }
 
