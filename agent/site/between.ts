@@ -1,6 +1,9 @@
 /** What must hold between the parts of a site file: one name for one thing, one line for one setting. */
+import type { FileOptions } from "#adapters/targets/file/options.ts";
 import { lineAndColumn, type Report } from "#profiles/report.ts";
 import { type DataMap, isDataMap, keyAt, valueAt } from "#profiles/yaml.ts";
+import { resolve } from "node:path";
+import type { SiteTarget } from "./contract.ts";
 import type { BuiltDevice } from "./device.ts";
 import { targetNames } from "./schema.ts";
 
@@ -37,6 +40,29 @@ export function checkTargetNames(targets: readonly DataMap[], report: Report): v
         `target '${name}' stands here twice; the first is in line ${lineAndColumn(where).line}${data["id"] === undefined ? "; give this one an id" : ""}`,
       );
     }
+  }
+}
+
+/** Targets that append to one file, or to one that another rotates, would cut away each other's lines. */
+export function checkFiles(
+  targets: readonly { readonly item: DataMap; readonly target: SiteTarget }[],
+  report: Report,
+): void {
+  const taken = new Map<string, number>();
+  for (const { item, target } of targets) {
+    if (target.type !== "file") continue;
+    // What the file target's schema made of it.
+    const { path, keep } = target.options as FileOptions;
+    const names = [path, ...Array.from({ length: keep }, (_, i) => `${path}.${i + 1}`)].map((name) => resolve(name));
+    const twice = names.find((name) => taken.has(name));
+    if (twice !== undefined) {
+      const file = item["file"];
+      report.fault(
+        isDataMap(file) ? valueAt(file, "path") : keyAt(item, "file"),
+        `file '${twice}' is written by the target in line ${taken.get(twice)} too: give each a file of its own`,
+      );
+    }
+    for (const name of names) taken.set(name, taken.get(name) ?? target.place.line);
   }
 }
 

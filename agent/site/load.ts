@@ -13,7 +13,7 @@ import { parseData } from "#profiles/parse.ts";
 import { type At, createReport, type Report } from "#profiles/report.ts";
 import { type Data, type DataMap, isDataMap, keyAt, parseYaml, selfOf, valueAt } from "#profiles/yaml.ts";
 import { dirname } from "node:path";
-import { checkIds, checkSharing, checkTargetNames } from "./between.ts";
+import { checkFiles, checkIds, checkSharing, checkTargetNames } from "./between.ts";
 import type { AgentSettings, LoadedSite, Site, SiteContext, SiteTarget } from "./contract.ts";
 import { type BuiltDevice, buildDevice, hierarchyOf } from "./device.ts";
 import { agentSchema, gatewaySchema, topSchema } from "./schema.ts";
@@ -87,13 +87,13 @@ async function buildSite(data: DataMap, { profiles, report, resource, secrets }:
     built.push(await buildDevice(item, at, { profiles, report, resource: gatewayResource }));
   checkSharing(built, report);
 
-  const targets: SiteTarget[] = [];
   // A misspelt section is told as an unknown key already.
   if (data["targets"] === undefined && Object.keys(data).every((key) => key in topSchema.shape))
     report.warn(
       top,
       "'targets' is missing: readings are kept in the journal and go nowhere; - console: {} prints them",
     );
+  const made: { item: DataMap; target: SiteTarget }[] = [];
   const targetItems = mapsAt(data, "targets", "target", report);
   checkTargetNames(
     targetItems.map(({ item }) => item),
@@ -101,13 +101,14 @@ async function buildSite(data: DataMap, { profiles, report, resource, secrets }:
   );
   for (const { item, at } of targetItems) {
     const target = buildTarget(item, at, report);
-    if (target !== null) targets.push(target);
+    if (target !== null) made.push({ item, target });
   }
+  checkFiles(made, report);
   if (head === undefined || agent === undefined) return null;
   return {
     gateway: { id: head.id, resource: gatewayResource },
     devices: built.flatMap(({ device, enabled }) => (device !== null && enabled ? [device] : [])),
-    targets,
+    targets: made.map(({ target }) => target),
     agent: settingsOf(agent),
     redact: secrets.redact,
   };
