@@ -64,6 +64,12 @@ const ALIAS: Readonly<Record<string, string>> = {
   "": "1",
 };
 
+/** What a prefix divides by: kW is 1000, W is 1. */
+export function prefixOf(unit: string): number {
+  const bare = unit.replaceAll(/\{[^}]*\}/g, "");
+  return bare === "%" ? 0.01 : BASE[ALIAS[bare] ?? bare] === undefined ? (PREFIX[bare.slice(0, 1)] ?? 1) : 1;
+}
+
 function byUnit(unit: string): Quantity {
   // UCUM annotations say what is meant, not how much: V.A{reactive}, {rpm}/min.
   const bare = unit.replaceAll(/\{[^}]*\}/g, "");
@@ -82,6 +88,10 @@ export function quantityOf(unit: string, words: string): Quantity {
   const has = (...parts: string[]) => parts.some((part) => words.includes(part));
   const times = (factor: number) => ({ ...usual, centre: usual.centre * factor, swing: usual.swing * factor });
   if (unit === "1" && has("factor", "cos_phi")) return { ...usual, centre: 0.93, swing: 0.05 };
+  // Words of bits that nobody named: nothing is wrong. A control loop is near its set point.
+  if (unit === "1" && has("alarm", "warning", "fault", "error")) return { ...usual, centre: 0, swing: 0 };
+  if (has("control_error", "deviation")) return { ...usual, centre: 0.2, swing: 1 };
+  if (unit.endsWith("V") && has("supply_voltage")) return times(24 / 230);
   if (unit === "%" && has("humidity")) return { ...usual, centre: 45, swing: 5 };
   if (has("setpoint", "target", "limit", "nominal", "rated")) return { ...usual, swing: 0 };
   if (unit.endsWith("V") && has("line_to_line", "l1-l2", "l2-l3", "l3-l1", "l1_l2", "l2_l3", "l3_l1"))

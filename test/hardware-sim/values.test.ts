@@ -32,6 +32,58 @@ describe("simulated values", () => {
     assert.ok(factor > 0.8 && factor <= 1, `${factor}`);
   });
 
+  test("of a supply agree with each other: powers, factor, angle, sums, energies", () => {
+    const meter = (name: string, input: Partial<Input>): number => numbers({ name, type: "f64", ...input })(NOW_US);
+    const near = (value: number, expected: number): void =>
+      assert.ok(Math.abs(value / expected - 1) < 1e-3, `${value}, expected ${expected}`);
+    const phases = ["L1", "L2", "L3"].map((phase) => {
+      const of = (what: string, unit: string) =>
+        meter(`${what}_${phase.toLowerCase()}`, {
+          unit,
+          metric: `electrical.${what.replace("_", ".")}`,
+          attributes: { phase },
+        });
+      const [volts, amperes] = [of("voltage", "V"), of("current", "A")];
+      const [active, reactive, apparent] = [of("power", "W"), of("reactive_power", "V.A"), of("apparent_power", "V.A")];
+      near(apparent, volts * amperes);
+      near(apparent, Math.hypot(active, reactive));
+      const factor = meter(`power_factor_${phase.toLowerCase()}`, {
+        metric: "electrical.power_factor",
+        attributes: { phase },
+      });
+      near(active, apparent * factor);
+      const angle = meter(`phase_angle_${phase.toLowerCase()}`, {
+        unit: "deg",
+        metric: "electrical.phase_angle",
+        attributes: { phase },
+      });
+      near(factor, Math.cos((angle * Math.PI) / 180));
+      const thd = meter(`thd_voltage_${phase.toLowerCase()}`, {
+        unit: "%",
+        metric: "electrical.thd.voltage",
+        attributes: { phase },
+      });
+      assert.ok(thd > 0.5 && thd < 5, `THD ${thd} %`);
+      const kwh = meter(`energy_${phase.toLowerCase()}`, {
+        unit: "kW.h",
+        kind: "counter",
+        metric: "electrical.energy.active",
+        attributes: { phase },
+      });
+      return { active, kwh };
+    });
+    const sum = (of: (phase: { active: number; kwh: number }) => number) =>
+      phases.reduce((all, one) => all + of(one), 0);
+    near(
+      meter("power", { unit: "kW", metric: "electrical.power.active" }) * 1000,
+      sum(({ active }) => active),
+    );
+    near(
+      meter("energy", { unit: "kW.h", kind: "counter", metric: "electrical.energy.active" }),
+      sum(({ kwh }) => kwh),
+    );
+  });
+
   test("stay in range, on the wire, and clear of sentinels", () => {
     const cases: Partial<Input>[] = [
       { unit: "V", type: "u16", range: [0, 24] },

@@ -11,7 +11,8 @@
  */
 import type { Point } from "#profiles/schema.ts";
 import type { Series } from "#profiles/series.ts";
-import { quantityOf } from "./quantities.ts";
+import { energyShare, supplyOf } from "./electrical.ts";
+import { prefixOf, quantityOf } from "./quantities.ts";
 
 export type Value = (time_us: number) => number | string;
 
@@ -21,6 +22,9 @@ const STATE_S = 24;
 const LOAD_S = 12;
 const SETTLING_S = 2.5;
 const NORMAL = /^(run|on\b|ok|normal|auto|good|closed|ready|operat|mppt|produc|execut|online|none|no\b|stable)/i;
+const TROUBLE = /alarm|warning|fault|error|event/i;
+/** What somebody has set once does not change by itself. */
+const SETTING = /wiring|setting|_mode_set/i;
 const IDENTITY = /serial|version|firmware|model|manufacturer|vendor|type|(^|_)id$/;
 
 const cache = new WeakMap<Point, Map<string, Value>>();
@@ -46,7 +50,7 @@ function compile(point: Point, series: Series, device_id: string): Value {
   if (wire.type === "bool" || wire.bits === 1) {
     return (time_us) => (fraction(mix(seed, slotOf(time_us, STATE_S, seed))) < 0.7 ? 1 : 0);
   }
-  if (series.kind === "counter") return counterValue(point, series, wire, words, seed);
+  if (series.kind === "counter") return counterValue(point, series, wire, words, seed, hash(device_id));
   return gaugeValue(point, series, wire, words, seed, hash(device_id));
 }
 
@@ -121,6 +125,11 @@ function gaugeValue(point: Point, series: Series, wire: Wire, words: string, see
     const capacity = Math.min(quantityOf(series.unit, "").centre * 2, high * 0.9);
     return (time_us) => digits(onWire(point, wire, place(loadAt(device, time_us) * capacity)), wire, 2, low, high);
   }
+  const supply = supplyOf(series.metric, words, (name, time_us) => wave(hash(`${device}/${name}`), time_us));
+  if (supply !== null) {
+    const prefix = series.unit === "%" && words.includes("thd") ? 1 : prefixOf(series.unit);
+    return (time_us) => digits(onWire(point, wire, place(supply(time_us) / prefix)), wire, 4, low, high);
+  }
   let { centre, swing } = quantityOf(series.unit, words);
   // No two devices, and no two points, lie at the same place.
   centre += swing * 0.5 * (2 * fraction(mix(seed, 1)) - 1);
@@ -150,10 +159,11 @@ function wave(seed: number, time_us: number): number {
   );
 }
 
-function counterValue(point: Point, series: Series, wire: Wire, words: string, seed: number): Value {
+function counterValue(point: Point, series: Series, wire: Wire, words: string, seed: number, device: number): Value {
   const { rate } = quantityOf(series.unit, words);
-  const own = rate * (0.6 + 0.8 * fraction(seed));
-  const start = own * 86_400 * 30 * fraction(mix(seed, 2));
+  const share = energyShare(series.metric, words, (phase) => fraction(hash(`${device}/${phase}`)));
+  const own = rate * (share ?? 0.6 + 0.8 * fraction(seed));
+  const start = own * 86_400 * 30 * (share === null ? fraction(mix(seed, 2)) : 1);
   const end = rolloverOf(point) ?? (wire.high < 1e300 ? wire.high + 1 : Number.POSITIVE_INFINITY);
   const low = Math.max(0, point.range?.[0] ?? 0);
   const high = point.range?.[1] ?? Number.POSITIVE_INFINITY;
@@ -205,13 +215,15 @@ function stateValue(series: Series, wire: Wire, seed: number): Value {
   const slot = (time_us: number) => slotOf(time_us, STATE_S, seed);
   const bits = series.flags?.map(([bit]) => bit) ?? [];
   if (bits.length > 0) {
+    const often = TROUBLE.test(`${series.name} ${series.metric}`) ? 0.01 : 0.12;
     return (time_us) =>
-      bits.reduce((sum, bit) => (fraction(mix(seed, slot(time_us) * 64 + bit)) < 0.12 ? sum + 2 ** bit : sum), 0);
+      bits.reduce((sum, bit) => (fraction(mix(seed, slot(time_us) * 64 + bit)) < often ? sum + 2 ** bit : sum), 0);
   }
   // A code that the type cannot hold, or that would mean "no value", is never served.
   const named = (series.states ?? []).filter(([code]) => wire.round(code) === code);
   const codes = named.length > 0 ? named.map(([code]) => code) : [0, 1].map(wire.round);
   const normal = named.filter(([, name]) => NORMAL.test(name)).map(([code]) => code);
+  if (SETTING.test(series.name)) return () => codes.at(-1) ?? 0;
   return (time_us) => {
     const draw = mix(seed, slot(time_us));
     const from = normal.length > 0 && fraction(mix(draw, 1)) < 0.75 ? normal : codes;
