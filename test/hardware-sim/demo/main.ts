@@ -188,27 +188,32 @@ class Screen {
     process.stdout.write("\x1b[?1049h\x1b[?25l");
     process.stdin.setRawMode(true);
     process.stdin.resume();
-    process.stdin.on("data", this.#key);
+    process.stdin.on("data", this.#keys);
     process.stdout.on("resize", this.#draw);
   }
 
   #leave(): void {
-    process.stdin.off("data", this.#key);
+    process.stdin.off("data", this.#keys);
     process.stdin.setRawMode(false);
     process.stdin.pause();
     process.stdout.off("resize", this.#draw);
     process.stdout.write("\x1b[?25h\x1b[?1049l");
   }
 
-  readonly #key = (data: Buffer): void => {
-    const key = data.toString("latin1");
-    if (key === "q" || key === "\x03" || key === "\x04" || key === "\x1b") return this.#stop.abort();
+  /** A slow line brings several keys at once; some terminals send arrows as ESC O. */
+  readonly #keys = (data: Buffer): void => {
+    for (const key of data.toString("latin1").match(/\x1b[[O][A-D]|[^\x1b]/g) ?? [])
+      this.#key(key.replace("\x1bO", "\x1b["));
+    this.#draw();
+  };
+
+  #key(key: string): void {
+    if (key === "q" || key === "\x03" || key === "\x04") return this.#stop.abort();
     if (key === "\x1b[A" || key === "k") this.#selected = (this.#selected + this.#ids.length - 1) % this.#ids.length;
     if (key === "\x1b[B" || key === "j" || key === "\t") this.#selected = (this.#selected + 1) % this.#ids.length;
     if (key === "o") this.#toggleOutage();
     if (key === "u") this.#toggleDevice();
-    this.#draw();
-  };
+  }
 
   #toggleOutage(): void {
     const out = !this.#receiver.isOut();

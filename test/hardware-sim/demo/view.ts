@@ -35,7 +35,7 @@ export function render(model: Model, size: { columns: number; rows: number }, co
     "",
     ...readingLines(model, paint),
   ];
-  const keys = "  o receiver outage on/off   u unplug/plug the selected device   ↑ ↓ select   q quit";
+  const keys = "  o receiver outage   u unplug the selected device   ↑ ↓ select   q quit";
   const room = Math.max(8, size.rows - 2);
   const body = lines.length > room ? [...lines.slice(0, room - 1), paint.dim("  ...")] : lines;
   return [...body, "", paint.dim(keys)].map((line) => clip(line, size.columns)).join("\n");
