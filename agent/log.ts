@@ -27,5 +27,14 @@ export function createLog(options: LogOptions): Logger {
   const redact = options.redact;
   const stream: DestinationStream = redact === undefined ? sink : { write: (line) => sink.write(redact(line)) };
   const formatters = { level: (label: string) => ({ level: label }) };
-  return pino({ level: options.level, base: null, formatters, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  const timestamp = pino.stdTimeFunctions.isoTime;
+  return pino({ level: options.level, base: null, formatters, timestamp, serializers: { err: errorOf } }, stream);
+}
+
+/** What happens to devices, disks and networks has a code, and needs no stack; a defect of ours has one. */
+function errorOf(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if (!("code" in error)) return pino.stdSerializers.err(error);
+  const { code, message, cause } = error;
+  return { code, message, ...(cause instanceof Error && { cause: cause.message }) };
 }

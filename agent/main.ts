@@ -96,7 +96,10 @@ async function start({ site, data_dir }: RunOptions, clock: Clock, log: Logger):
   } catch (error) {
     // What a person can mend is said in one line; a defect of ours keeps its stack.
     if (!(error instanceof Error) || !("code" in error)) throw error;
-    log.error({ code: error.code }, error.message);
+    log.error(
+      { code: error.code },
+      error.code === "EEXIST" ? `--data ${data_dir}: this is a file, not a folder` : error.message,
+    );
     return null;
   }
 }

@@ -121,5 +121,9 @@ export class GrpcTransport implements Transport {
 function outcomeOf(error: grpc.ServiceError): Outcome {
   const [packed] = error.metadata.get("grpc-status-details-bin");
   const details = Buffer.isBuffer(packed) ? statusDetails(packed) : null;
-  return grpcOutcome(error.code, error.details || (details?.message ?? ""), details);
+  return grpcOutcome(error.code, plain(error.details) || (details?.message ?? ""), details);
 }
+
+/** Without what grpc-js wraps around the cause: "No connection established. Last error: Error: ... Resolution note: ". */
+const plain = (text: string): string =>
+  text.replace(/^No connection established\. Last error: (?:Error: )?/, "").replace(/\.?\s*Resolution note:\s*$/, "");
