@@ -116,7 +116,10 @@ export interface Event {
 }
 
 export interface Batch {
-  /** In journal order; frames of one device are in the order in which they were read. */
+  /**
+   * In journal order; frames of one device are in the order in which they were read, and all have the same
+   * descriptor.
+   */
   readonly frames: readonly { readonly descriptor: Descriptor; readonly frame: Frame }[];
   readonly events: readonly Event[];
   /** Readings in `frames`. */

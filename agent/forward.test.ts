@@ -291,6 +291,23 @@ describe("forwarding", () => {
     await forwarder.stop(0);
   });
 
+  test("what a device was before and after a change never shares a batch: targets group by descriptor", async () => {
+    const { clock, forwarder, append, batches, advanced, descriptors, valuesOf } = rig();
+    const changed = { ...descriptor, resource: { "device.firmware.version": "2" } };
+    const later = (value: number, now: Descriptor) => (writer: BatchWriter) => {
+      const frame = createFrame(Uint32Array.of(0));
+      frame.doubles[0] = value;
+      writer.frame(descriptors.idOf(now), frame);
+    };
+    append([1], later(2, changed));
+    append([3], later(4, { ...descriptor, device: "neighbour" }));
+    forwarder.start();
+    await clock.advance(10);
+    assert.deepEqual(batches.map(valuesOf), [[1], [2], [3, 4]]);
+    assert.deepEqual(advanced, [[2, 4, 0]]);
+    await forwarder.stop(0);
+  });
+
   test("events meant for another target are left out", async () => {
     const { clock, forwarder, append, batches, descriptors } = rig();
     const event = { name: "x", time_us: 1, severity: "info" as const, body: "", attributes: {} };
