@@ -1,9 +1,9 @@
 /**
  * OTLP/gRPC over grpc-js: one unary call a request, of bytes that are encoded already.
  *
- * The agent owns retries and their timing, so every attempt is a real one: the channel's own retries are
- * off, its pauses between connects (up to 120 s by default) are short and waited for, and after a call
- * that failed on a connection the channel is thrown away, for that connection may be dead.
+ * The agent owns retries and their timing, so every attempt is a real one: the channel's own retries
+ * are off, and after a failed call the channel is thrown away, for a channel that waits out its backoff
+ * (up to 120 s by default) or sits on a dead connection would fail calls that could succeed.
  */
 import grpc from "@grpc/grpc-js";
 import type { Clock, Outcome } from "../../../contract.ts";
@@ -27,9 +27,6 @@ export interface GrpcOptions {
   readonly tls: TlsFiles | null;
 }
 
-/** Longer than a channel's own pause between two attempts to connect, 200 ms and a fifth of jitter. */
-const RECONNECT_MS = 300;
-
 const asIs = (bytes: Buffer): Buffer => bytes;
 
 export class GrpcTransport implements Transport {
@@ -38,6 +35,8 @@ export class GrpcTransport implements Transport {
   readonly #channel_options: grpc.ChannelOptions;
   readonly #metadata = new grpc.Metadata();
   #client: grpc.Client | null = null;
+  /** Ends what the channel of `#client` may still connect. */
+  #ended = new AbortController();
 
   constructor(options: GrpcOptions) {
     this.#options = options;
@@ -55,10 +54,8 @@ export class GrpcTransport implements Transport {
         : grpc.compressionAlgorithms.identity,
       "grpc.max_send_message_length": REQUEST_BYTES_MAX,
       "grpc.max_receive_message_length": RESPONSE_BYTES_MAX,
-      // Its pauses end within RECONNECT_MS.
-      "grpc.min_reconnect_backoff_ms": 100,
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 200,
+      "grpc.initial_reconnect_backoff_ms": 500,
+      "grpc.max_reconnect_backoff_ms": 5_000,
       "grpc.keepalive_time_ms": 30_000,
       "grpc.keepalive_timeout_ms": 10_000,
       "grpc.enable_retries": 0,
@@ -73,29 +70,13 @@ export class GrpcTransport implements Transport {
     };
   }
 
-  async send(signal: Signal, body: Buffer, abort: AbortSignal): Promise<Sent> {
-    await this.#reconnected(abort);
-    return await this.#call(signal, body, abort);
-  }
-
-  /** Lets a channel that could not connect try again: a call in its pause would fail without an attempt. */
-  async #reconnected(abort: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
-    const until_ms = clock.monotonic_ms() + RECONNECT_MS;
-    while (this.#unconnected && clock.monotonic_ms() < until_ms && !abort.aborted) await clock.sleep(10, abort);
-  }
-
-  get #unconnected(): boolean {
-    return this.#client?.getChannel().getConnectivityState(false) === grpc.connectivityState.TRANSIENT_FAILURE;
-  }
-
-  #call(signal: Signal, body: Buffer, abort: AbortSignal): Promise<Sent> {
+  send(signal: Signal, body: Buffer, abort: AbortSignal): Promise<Sent> {
     if (abort.aborted) return Promise.resolve({ outcome: { kind: "retry", reason: "aborted" }, whole: true });
     const { clock, endpoint, timeout_ms } = this.#options;
     const port = endpoint.port || (endpoint.protocol === "https:" ? "443" : "80");
     const client = (this.#client ??= new grpc.Client(
       `${endpoint.hostname}:${port}`,
-      this.#credentials,
+      endingWith(this.#ended.signal, this.#credentials),
       this.#channel_options,
     ));
     return new Promise((resolve) => {
@@ -111,9 +92,7 @@ export class GrpcTransport implements Transport {
           abort.removeEventListener("abort", onAbort);
           if (error === null)
             return resolve({ outcome: deliveredOutcome(partialSuccess(response ?? Buffer.alloc(0))), whole: true });
-          // One that cannot connect is kept: closed, its next attempt would go on by itself and, where it
-          // succeeds, hold a connection that nobody closes (grpc-js 1.14, Subchannel.continueConnecting).
-          if (!this.#unconnected) this.#drop(client);
+          this.#drop(client);
           const outcome: Outcome = gave_up === null ? outcomeOf(error) : { kind: "retry", reason: gave_up };
           resolve({ outcome, whole: false });
         },
@@ -130,15 +109,37 @@ export class GrpcTransport implements Transport {
   }
 
   close(): Promise<void> {
-    this.#client?.close();
-    this.#client = null;
+    if (this.#client !== null) this.#drop(this.#client);
     return Promise.resolve();
   }
 
   #drop(client: grpc.Client): void {
     client.close();
-    if (this.#client === client) this.#client = null;
+    if (this.#client !== client) return;
+    this.#client = null;
+    this.#ended.abort();
+    this.#ended = new AbortController();
   }
+}
+
+/**
+ * Credentials that let nothing be connected any more once `ended`. A channel that is closed in its pause
+ * between two attempts goes on to the next one (grpc-js 1.14, Subchannel.continueConnecting), and where
+ * that succeeds it holds a connection that nobody closes: one for each time that a receiver comes back.
+ */
+function endingWith(ended: AbortSignal, credentials: grpc.ChannelCredentials): grpc.ChannelCredentials {
+  const guarded = Object.create(credentials) as grpc.ChannelCredentials; // All that it does not change is theirs.
+  guarded._createSecureConnector = (...given) => {
+    const connector = credentials._createSecureConnector(...given);
+    const connect = connector.connect.bind(connector);
+    connector.connect = async (socket) => {
+      // Whoever asked closes the socket where this rejects.
+      if (ended.aborted) throw new Error("the channel is closed");
+      return await connect(socket);
+    };
+    return connector;
+  };
+  return guarded;
 }
 
 function outcomeOf(error: grpc.ServiceError): Outcome {
