@@ -62,7 +62,7 @@ function readingLine({ series, head, unit }: LineParts, frame: Frame, row: numbe
     if (start_us > 0) line += `,"start":"${isoTime(start_us)}"`;
   }
   if (series.kind === "state" && !isBad(quality)) {
-    const { state, flags } = namesOf(series, frame, row);
+    const { state, flags } = namesOf(series, series.value === "int" ? frame.ints[row] : frame.doubles[row]);
     if (state !== null) line += `,"state":${JSON.stringify(state)}`;
     if (flags !== null) line += `,"flags":${JSON.stringify(flags)}`;
   }
@@ -84,9 +84,12 @@ function jsonValue(series: Series, frame: Frame, row: number): string {
 }
 
 /** What a code says: the name of its state (`unknown` where it has none), and the flags that are set. */
-export function namesOf(series: Series, frame: Frame, row: number): { state: string | null; flags: string[] | null } {
-  const code = series.value === "int" ? (frame.ints[row] ?? 0n) : doubleCode(frame.doubles[row] ?? NaN);
-  const { states, flags } = series;
+export function namesOf(
+  { states, flags }: Series,
+  value: number | bigint | undefined,
+): { state: string | null; flags: string[] | null } {
+  // A bigint: 64 flags, and of a negative code too, are tested alike.
+  const code = typeof value === "number" ? (Number.isInteger(value) ? BigInt(value) : null) : (value ?? null);
   const state =
     states && states.length > 0 ? (states.find(([known]) => BigInt(known) === code)?.[1] ?? "unknown") : null;
   const set =
@@ -95,8 +98,6 @@ export function namesOf(series: Series, frame: Frame, row: number): { state: str
       : null;
   return { state, flags: set };
 }
-
-const doubleCode = (value: number): bigint | null => (Number.isInteger(value) ? BigInt(value) : null);
 
 /** ISO 8601 in UTC with microseconds. */
 export function isoTime(time_us: number): string {

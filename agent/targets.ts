@@ -57,6 +57,7 @@ export class Targets {
         await change();
         list.push(name);
       } catch (error) {
+        this.#running.delete(name);
         log.error({ target: name, err: error }, `${name}: the journal does not take the change: ${messageOf(error)}`);
       }
     };
@@ -64,7 +65,7 @@ export class Targets {
       const next = byName.get(name);
       if (next?.fingerprint === target.fingerprint) continue;
       await forwarder.stop(0);
-      this.#running.delete(name);
+      // It stays in the books until the new one stands in its place.
       if (next === undefined) await attempt(name, changed.stopped, async () => await this.#forget(name));
       else await attempt(name, changed.replaced, async () => await this.#start(next));
     }
@@ -130,6 +131,7 @@ export class Targets {
   async #forget(name: string): Promise<void> {
     const queued = this.#context.journal.stats().cursors.find((cursor) => cursor.name === name)?.queued ?? 0;
     await this.#context.journal.removeCursor(name);
+    this.#running.delete(name);
     this.#context.state.forgetTarget(name);
     const told = `${name} is no longer in the site file: ${queued} readings that it had not taken are given up`;
     this.#context.log[queued > 0 ? "warn" : "info"]({ target: name, readings: queued }, told);

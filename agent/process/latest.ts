@@ -1,6 +1,7 @@
 /** The newest reading of every point of a device, for people: `read`, the status page, the demo. */
 import type { Descriptor, Series } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
+import { namesOf } from "#adapters/lines.ts";
 import { classOf, isBad, isGood, type QualityClass, reasonOf } from "#adapters/quality.ts";
 
 export interface Reading {
@@ -84,7 +85,7 @@ export class Latest {
       return {
         point: series.name,
         value,
-        label: value === null ? "" : labelOf(series, Number(value)),
+        label: value === null || typeof value === "string" ? "" : labelOf(series, value),
         unit: series.unit,
         quality: time_us === 0 ? "bad" : classOf(q),
         reason: time_us === 0 ? NOT_READ : reasonOf(q),
@@ -99,12 +100,7 @@ export class Latest {
   }
 }
 
-function labelOf({ states, flags }: Series, code: number): string {
-  if (states !== undefined) return states.find(([known]) => known === code)?.[1] ?? "";
-  if (flags === undefined) return "";
-  // Bit fields have up to 32 bits: arithmetic, for shifts would see a sign.
-  return flags
-    .filter(([bit]) => Math.floor(code / 2 ** bit) % 2 === 1)
-    .map(([, name]) => name)
-    .join(" ");
+function labelOf(series: Series, code: number | bigint): string {
+  const { state, flags } = namesOf(series, code);
+  return state ?? flags?.join(" ") ?? "";
 }

@@ -4,7 +4,7 @@ import { bad, type Quality, uncertain } from "../../quality.ts";
 /** No answer in time. */
 export const TIMEOUT = bad("timeout");
 /** RTU: an answer of the right shape whose checksum is wrong. */
-export const CRC_ERROR = bad("crc_error");
+export const CHECKSUM = bad("checksum");
 /** Bytes that are no answer to what was asked. */
 export const GARBAGE = bad("garbage");
 /** TCP: an answer to this very request in the name of another unit. */

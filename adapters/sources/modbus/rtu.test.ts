@@ -161,7 +161,7 @@ describe("Modbus RTU on the wire", () => {
       },
       async ({ poll }) => {
         const start_ms = realClock.monotonic_ms();
-        assert.deepEqual(await poll(), all("crc_error"));
+        assert.deepEqual(await poll(), all("checksum"));
         assert.ok(realClock.monotonic_ms() - start_ms < TIMEOUT_MS);
         assert.deepEqual(await poll(), GOOD);
       },

@@ -16,7 +16,7 @@ import { GOOD, type Quality } from "../../quality.ts";
 import type { Doubt } from "./doubt.ts";
 import type { Link, LinkEvents, Request } from "./link.ts";
 import type { OpenLine } from "./lines.ts";
-import { CRC_ERROR, exceptionQuality, GARBAGE, TIMEOUT } from "./reasons.ts";
+import { CHECKSUM, exceptionQuality, GARBAGE, TIMEOUT } from "./reasons.ts";
 import { RtuPort } from "./rtu-port.ts";
 
 /** A line that never falls silent (another master, a broken transceiver) is spoken to after so long. */
@@ -130,7 +130,7 @@ export class RtuLink implements Link {
     this.#sent = null;
     this.#quiet();
     const quality = qualityOf(error);
-    if (quality === CRC_ERROR || quality === GARBAGE) return this.#end(quality);
+    if (quality === CHECKSUM || quality === GARBAGE) return this.#end(quality);
     // Only an answer that no earlier request can have asked for is believed.
     if (!this.#doubt.answered(sent, quality !== GOOD)) return this.#end(TIMEOUT);
     if (sent !== request) {
@@ -171,5 +171,5 @@ export class RtuLink implements Link {
 function qualityOf(error: (NodeJS.ErrnoException & { modbusCode?: number }) | null): Quality {
   if (error === null) return GOOD;
   if (error.modbusCode !== undefined) return exceptionQuality(error.modbusCode);
-  return error.message === "CRC error" ? CRC_ERROR : GARBAGE;
+  return error.message === "CRC error" ? CHECKSUM : GARBAGE;
 }

@@ -91,7 +91,7 @@ describe("values", () => {
       valueOf({ sentinels: [{ value: "nan", reason: "sensor_open" }] }, DataType.Double, Number.NaN),
       "bad sensor_open",
     );
-    assert.equal(valueOf({}, DataType.Double, Number.NaN), "bad not_a_number");
+    assert.equal(valueOf({}, DataType.Double, Number.NaN), "bad nan");
     assert.equal(valueOf({ type: "i64", sentinels: [-1] }, DataType.Int64, [0xffffffff, 0xffffffff]), "bad sentinel");
   });
 

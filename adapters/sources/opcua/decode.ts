@@ -14,7 +14,7 @@ import { qualityOfStatus } from "./status.ts";
 const TYPE_MISMATCH = bad("type_mismatch");
 export const TYPE_UNSUPPORTED = bad("type_unsupported");
 const OUT_OF_RANGE = bad("out_of_range");
-const NOT_A_NUMBER = bad("not_a_number");
+const NAN = bad("nan");
 export const NO_VALUE = bad("no_value");
 const TWO_32 = 4_294_967_296;
 /** DateTime 0 (1601-01-01) and the type's last value (9999-12-31) both mean that there is no time (Part 6, 5.2.2.5). */
@@ -83,7 +83,7 @@ function doubleWriter(check: Check, point: OpcuaPoint): Writer {
   const number = (frame: Frame, row: number, raw: number): void => {
     const sentinel = check.sentinel(raw);
     if (sentinel !== 0) return refuse(frame, row, sentinel);
-    if (Number.isNaN(raw)) return refuse(frame, row, NOT_A_NUMBER);
+    if (Number.isNaN(raw)) return refuse(frame, row, NAN);
     const value = plain ? raw : raw * scale + offset;
     if (!check.inRange(value)) return refuse(frame, row, OUT_OF_RANGE);
     frame.doubles[row] = value;

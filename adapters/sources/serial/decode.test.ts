@@ -79,7 +79,7 @@ describe("a group's text", () => {
     assert.equal(read("951"), "out_of_range");
     assert.equal(read("999"), "sentinel");
     assert.equal(read(" -1"), "sensor_open");
-    assert.equal(read("---"), "not_a_number");
+    assert.equal(read("---"), "nan");
     assert.equal(read(undefined), "absent");
   });
 
@@ -89,7 +89,7 @@ describe("a group's text", () => {
     assert.equal(read("-9007199254740993"), -9_007_199_254_740_993n);
     assert.equal(read("9223372036854775807"), 9_223_372_036_854_775_807n);
     assert.equal(read("9223372036854775808"), "out_of_range");
-    assert.equal(read("1.5"), "not_a_number");
+    assert.equal(read("1.5"), "nan");
     assert.equal(reader({ type: "i64", range: [0, 10] })("9007199254740993"), "out_of_range");
   });
 

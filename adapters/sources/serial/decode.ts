@@ -14,7 +14,7 @@ import { compileConvert } from "./mass.ts";
 
 /** The group did not take part in the match: the answer has no such field. */
 const ABSENT = bad("absent");
-const NOT_A_NUMBER = bad("not_a_number");
+const NAN = bad("nan");
 /** A token that the point's map does not have. */
 const UNKNOWN_TOKEN = bad("unknown_token");
 /** The unit in the answer is neither the point's nor one that converts to it. */
@@ -43,7 +43,7 @@ export function compileWriter(point: SerialPoint, series: Series, hasUnit: boole
   return (frame, row, text, unit) => {
     if (text === undefined) return refuse(frame, row, ABSENT);
     const raw = read(text);
-    if (Number.isNaN(raw)) return refuse(frame, row, point.map === undefined ? NOT_A_NUMBER : UNKNOWN_TOKEN);
+    if (Number.isNaN(raw)) return refuse(frame, row, point.map === undefined ? NAN : UNKNOWN_TOKEN);
     const sentinel = sentinels.get(raw);
     if (sentinel !== undefined) return refuse(frame, row, sentinel);
     if (exact && !Number.isSafeInteger(raw)) return writeWide(frame, row, text, point);
@@ -89,7 +89,7 @@ function compileNumber(point: SerialPoint, series: Series): (frame: Frame, row: 
     if (!Number.isFinite(value) || value < low || value > high) return refuse(frame, row, OUT_OF_RANGE);
     if (!isInt) frame.doubles[row] = value;
     else if (Number.isSafeInteger(value)) setInt(frame, row, value);
-    else return refuse(frame, row, NOT_A_NUMBER);
+    else return refuse(frame, row, NAN);
     if (states !== null && !states.has(value)) frame.quality[row] = UNKNOWN_STATE;
   };
 }
@@ -97,7 +97,7 @@ function compileNumber(point: SerialPoint, series: Series): (frame: Frame, row: 
 /** A whole number beyond 2^53, which stays exact; anything else is none. */
 function writeWide(frame: Frame, row: number, text: string, point: SerialPoint): void {
   const [, sign, digits] = /^\s*([+-]?)\s*(\d+)\s*$/.exec(text) ?? [];
-  if (digits === undefined) return refuse(frame, row, NOT_A_NUMBER);
+  if (digits === undefined) return refuse(frame, row, NAN);
   const value = sign === "-" ? -BigInt(digits) : BigInt(digits);
   const [low, high] = point.range ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   if (BigInt.asIntN(64, value) !== value || value < low || value > high) return refuse(frame, row, OUT_OF_RANGE);

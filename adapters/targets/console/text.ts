@@ -62,7 +62,7 @@ function valueText(series: Series, frame: Frame, row: number): string {
       ? String(frame.ints[row] ?? 0n)
       : String(Number((frame.doubles[row] ?? NaN).toPrecision(SIGNIFICANT_DIGITS)));
   if (series.kind !== "state") return number;
-  const { state, flags } = namesOf(series, frame, row);
+  const { state, flags } = namesOf(series, series.value === "int" ? frame.ints[row] : frame.doubles[row]);
   const names = [...(state === null ? [] : [state]), ...(flags ?? [])];
   return names.length > 0 ? `${number} (${names.join(", ")})` : number;
 }
