@@ -10,7 +10,7 @@ const ROOT = resolve(import.meta.dirname, "..");
 const PLACES = [
   /\b(?:bad|uncertain)\("([a-z_0-9]+)"\)/g,
   /new LinesideError\(\s*"([a-z_]+)"/g,
-  /\bfail\(\s*"([a-z_]+)"/g,
+  /(?:\bfail|#lose)\(\s*"([a-z_]+)"/g,
   /\bcode: "([a-z_]+)"/g,
   /\bE[A-Z_]+: \["([a-z_]+)"/g,
   /[?:] \["((?:port|connect)_[a-z]+)", /g,
