@@ -146,8 +146,9 @@ export class OwnFrames {
     this.#key = key;
     this.#descriptor = {
       ...this.#gateway,
-      series: figures.map(({ metric, kind, unit, description, attributes }, index) => ({
-        name: `${metric}.${index}`,
+      series: figures.map(({ metric, kind, unit, description, attributes }) => ({
+        // Unique and stable: no two figures share metric and attributes.
+        name: [metric, ...Object.values(attributes)].join("."),
         metric,
         unit,
         description,
