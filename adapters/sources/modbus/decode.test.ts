@@ -187,6 +187,8 @@ describe("scale", () => {
     assert.deepEqual(one({ scale: 0.1 }, [0x08, 0xfd]), good(230.1));
     assert.deepEqual(one({ scale: 0.01, offset: -40 }, [0x1b, 0x58]), good(30));
     assert.deepEqual(one({ scale: 0.1, range: [0, 1000] }, [0x08, 0xfd]), good(230.1));
+    assert.deepEqual(one({ scale: -0.1 }, [0x08, 0xfd]), good(-230.1));
+    assert.deepEqual(one({ scale: -0.1, range: [-1000, 0] }, [0x08, 0xfd]), good(-230.1));
   });
   test("an int series is scaled exactly, also beyond 2^53", () => {
     assert.deepEqual(one({ scale: 10 }, [0x00, 0x05], "int"), good(50n));

@@ -150,7 +150,7 @@ function identityRun(fields: readonly Field[], row: number): Decode {
 /** The two constants of value = raw * factor / divisor + offset; one of them is 1. */
 function scaledRun(fields: readonly Field[], row: number): Decode {
   const at = offsetsOf(fields);
-  const factor = Float64Array.from(fields, (field) => (field.divisor > 0 ? 1 : field.scale));
+  const factor = Float64Array.from(fields, (field) => (field.divisor !== 0 ? 1 : field.scale));
   const divisor = Float64Array.from(fields, (field) => field.divisor || 1);
   const offset = Float64Array.from(fields, (field) => field.offset);
   switch (fields[0]?.type) {
@@ -338,7 +338,7 @@ const POWERS = Float64Array.from({ length: 11 }, (_, exponent) => 10 ** exponent
 
 /** Scale, check, store. */
 function finish(field: Field, raw: number, view: DataView, base: number, frame: Frame, row: number): void {
-  let value = field.divisor > 0 ? raw / field.divisor : raw * field.scale;
+  let value = field.divisor !== 0 ? raw / field.divisor : raw * field.scale;
   if (field.scale_at >= 0) {
     const little = field.order === "BADC" || field.order === "DCBA";
     const exponent = view.getInt16(base + field.scale_at, little);

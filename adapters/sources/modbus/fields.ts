@@ -6,6 +6,7 @@ import type { ModbusPoint } from "#profiles/schema.ts";
 import type { Series } from "../../contract.ts";
 import type { Frame } from "../../frame.ts";
 import { bad, type Quality } from "../../quality.ts";
+import { divisorOf } from "../../scale.ts";
 import type { Read } from "./plan.ts";
 import { ORDER_CODES, TYPE_CODES } from "./raw.ts";
 import { INTEGER_BITS, isBitArea, type WireType, type WordOrder } from "./types.ts";
@@ -35,7 +36,7 @@ export interface Field {
   readonly width: number;
   readonly column: Series["value"];
   readonly scale: number;
-  /** 1 / scale where that is an integer: dividing by 10 is exact where multiplying by 0.1 is not. */
+  /** In place of `scale` where it is not 0. */
   readonly divisor: number;
   readonly offset: number;
   /** Bytes to the scale register; -1 without one. */
@@ -103,7 +104,6 @@ export function fieldOf(
       if (raw !== null) sentinels.push({ raw, quality });
     }
   }
-  const inverse = Math.round(1 / point.scale);
   const at = point.address - read.address;
   return {
     point: index,
@@ -117,7 +117,7 @@ export function fieldOf(
     width: point.bits?.width ?? 0,
     column: series.value,
     scale: point.scale,
-    divisor: inverse > 1 && 1 / inverse === point.scale ? inverse : 0,
+    divisor: divisorOf(point.scale),
     offset: point.offset,
     scale_at: point.scale_register === undefined ? -1 : (point.scale_register - read.address) * 2,
     low: point.range?.[0] ?? Number.NEGATIVE_INFINITY,

@@ -83,6 +83,11 @@ describe("values", () => {
     assert.equal(valueOf({ kind: "text" }, DataType.DateTime, new Date(0)), "1970-01-01T00:00:00.000Z");
   });
 
+  test("tenths stay tenths, also below zero", () => {
+    assert.equal(valueOf({ scale: 0.1 }, DataType.Int16, 2301), 230.1);
+    assert.equal(valueOf({ scale: -0.1 }, DataType.Int16, 2301), -230.1);
+  });
+
   test("scale, offset, range and sentinels", () => {
     assert.equal(valueOf({ scale: 0.1, offset: -10 }, DataType.Int16, 250), 15);
     assert.equal(valueOf({ range: [0, 100] }, DataType.Double, 100.5), "bad out_of_range");

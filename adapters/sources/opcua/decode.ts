@@ -9,6 +9,7 @@ import { type DataValue, DataType, VariantArrayType } from "node-opcua-client";
 import type { Series } from "../../contract.ts";
 import { type Frame, setInt } from "../../frame.ts";
 import { bad, isBad, type Quality } from "../../quality.ts";
+import { divisorOf } from "../../scale.ts";
 import { qualityOfStatus } from "./status.ts";
 
 const TYPE_MISMATCH = bad("type_mismatch");
@@ -79,12 +80,13 @@ function compileCheck(point: OpcuaPoint): Check {
 
 function doubleWriter(check: Check, point: OpcuaPoint): Writer {
   const { scale, offset } = point;
+  const divisor = divisorOf(scale);
   const plain = scale === 1 && offset === 0;
   const number = (frame: Frame, row: number, raw: number): void => {
     const sentinel = check.sentinel(raw);
     if (sentinel !== 0) return refuse(frame, row, sentinel);
     if (Number.isNaN(raw)) return refuse(frame, row, NAN);
-    const value = plain ? raw : raw * scale + offset;
+    const value = plain ? raw : (divisor === 0 ? raw * scale : raw / divisor) + offset;
     if (!check.inRange(value)) return refuse(frame, row, OUT_OF_RANGE);
     frame.doubles[row] = value;
   };

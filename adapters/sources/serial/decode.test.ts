@@ -83,6 +83,12 @@ describe("a group's text", () => {
     assert.equal(read(undefined), "absent");
   });
 
+  test("tenths stay tenths, also below zero", () => {
+    assert.equal(reader({ scale: 0.1 })("2301"), 230.1);
+    assert.equal(reader({ scale: -0.1 })("2301"), -230.1);
+    assert.equal(reader({ scale: 0.25, offset: 1 })("3"), 1.75);
+  });
+
   test("stays exact as an integer, up to 64 bits", () => {
     const read = reader({ type: "i64", kind: "counter" });
     assert.equal(read("42"), 42n);

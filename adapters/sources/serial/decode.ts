@@ -10,6 +10,7 @@ import type { SerialPoint } from "#profiles/schema.ts";
 import type { Series } from "../../contract.ts";
 import { type Frame, setInt } from "../../frame.ts";
 import { bad, type Quality, uncertain } from "../../quality.ts";
+import { divisorOf } from "../../scale.ts";
 import { compileConvert } from "./mass.ts";
 
 /** The group did not take part in the match: the answer has no such field. */
@@ -80,12 +81,13 @@ export function parseNumber(text: string): number {
 
 function compileNumber(point: SerialPoint, series: Series): (frame: Frame, row: number, raw: number) => void {
   const { scale, offset } = point;
+  const divisor = divisorOf(scale);
   const [low, high] = point.range ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   const states =
     point.kind === "state" && point.states !== undefined ? new Set(Object.keys(point.states).map(Number)) : null;
   const isInt = series.value === "int";
   return (frame, row, raw) => {
-    const value = raw * scale + offset;
+    const value = (divisor === 0 ? raw * scale : raw / divisor) + offset;
     if (!Number.isFinite(value) || value < low || value > high) return refuse(frame, row, OUT_OF_RANGE);
     if (!isInt) frame.doubles[row] = value;
     else if (Number.isSafeInteger(value)) setInt(frame, row, value);
