@@ -26,6 +26,9 @@ export interface SerialSettings {
   readonly stop_bits: 1 | 2;
 }
 
+/** A request has 8 bytes: so much unsent means that nobody takes them, and each one ends as a timeout. */
+const UNSENT_BYTES_MAX = 256;
+
 /** A serial port of this machine. */
 export function serialLine(settings: SerialSettings): OpenLine {
   return (events, signal) =>
@@ -55,7 +58,10 @@ export function serialLine(settings: SerialSettings): OpenLine {
       port.open((error) => {
         if (error) return reject(portError(settings.port, error));
         resolve({
-          write: (bytes) => void port.write(Buffer.from(bytes)),
+          write: (bytes) => {
+            // A hung adapter takes nothing any more: what it has not taken is not to be heaped up for days.
+            if (port.writableLength <= UNSENT_BYTES_MAX) port.write(Buffer.from(bytes));
+          },
           close: () =>
             new Promise((closed) => {
               isClosing = true;
