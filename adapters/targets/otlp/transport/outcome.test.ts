@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import type { Outcome } from "../../../contract.ts";
 import { encodeMessage } from "#test/receiver/proto.ts";
 import { deliveredOutcome, GRPC_NAMES, grpcOutcome, httpOutcome, retryAfter, said } from "./outcome.ts";
@@ -9,6 +10,25 @@ const NOW_US = Date.UTC(2026, 10, 22, 12, 0, 0) * 1000;
 const http = (status: number, retry_after?: string): Outcome => httpOutcome(status, "", retry_after, NOW_US);
 
 describe("OTLP outcomes", () => {
+  test("any bytes are an answer or none: whole counts, waits within bounds, nothing thrown", () => {
+    const partial = encodeMessage("ExportMetricsServiceResponse", {
+      partialSuccess: { rejectedDataPoints: 5, errorMessage: "late" },
+    });
+    const damaged = fc
+      .array(fc.tuple(fc.nat(partial.length - 1), fc.nat(255)), { maxLength: 4 })
+      .map((flips) => flips.reduce((bytes, [at, byte]) => bytes.with(at, byte), Uint8Array.from(partial)));
+    fc.assert(
+      fc.property(fc.oneof(damaged, fc.uint8Array({ maxLength: 60 })), (bytes) => {
+        for (const told of [partialSuccess(bytes), partialSuccessOfJson("logs", bytes)]) {
+          assert.ok(told === null || (Number.isInteger(told.rejected) && told.rejected >= 0));
+        }
+        const outcome = grpcOutcome(14, "", statusDetails(bytes));
+        assert.ok(outcome.kind === "retry" && (outcome.wait_ms ?? 0) >= 0 && (outcome.wait_ms ?? 0) <= 3_600_000);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   test("a count that is none costs no reading, and no fraction of one", () => {
     const rejected = (json: string): number =>
       partialSuccessOfJson(
