@@ -131,7 +131,7 @@ function endingWith(ended: AbortSignal, credentials: grpc.ChannelCredentials): g
   const guarded = Object.create(credentials) as grpc.ChannelCredentials; // All that it does not change is theirs.
   // oxlint-disable-next-line no-underscore-dangle -- its name in grpc-js, where it is public
   guarded._createSecureConnector = (...given) => {
-    // oxlint-disable-next-line no-underscore-dangle
+    // oxlint-disable-next-line no-underscore-dangle -- the same
     const connector = credentials._createSecureConnector(...given);
     const connect = connector.connect.bind(connector);
     connector.connect = async (socket) => {
