@@ -93,7 +93,7 @@ export class GrpcTransport implements Transport {
           if (error === null)
             return resolve({ outcome: deliveredOutcome(partialSuccess(response ?? Buffer.alloc(0))), whole: true });
           this.#drop(client);
-          const outcome: Outcome = gave_up === null ? outcomeOf(error) : { kind: "retry", reason: gave_up };
+          const outcome: Outcome = gave_up === null ? outcomeOf(signal, error) : { kind: "retry", reason: gave_up };
           resolve({ outcome, whole: false });
         },
       );
@@ -144,10 +144,10 @@ function endingWith(ended: AbortSignal, credentials: grpc.ChannelCredentials): g
   return guarded;
 }
 
-function outcomeOf(error: grpc.ServiceError): Outcome {
+function outcomeOf(signal: Signal, error: grpc.ServiceError): Outcome {
   const [packed] = error.metadata.get("grpc-status-details-bin");
   const details = Buffer.isBuffer(packed) ? statusDetails(packed) : null;
-  return grpcOutcome(error.code, plain(error.details) || (details?.message ?? ""), details);
+  return grpcOutcome(signal, error.code, plain(error.details) || (details?.message ?? ""), details);
 }
 
 /** Without what grpc-js wraps around the cause: "No connection established. Last error: Error: ... Resolution note: ". */

@@ -171,7 +171,7 @@ export class HttpTransport implements Transport {
       : protobuf
         ? (statusDetails(body)?.message ?? "")
         : body.toString("utf8", 0, 1024);
-    return httpOutcome(status, message, headers["retry-after"], this.#options.clock.now_us());
+    return httpOutcome(signal, status, message, headers["retry-after"], this.#options.clock.now_us());
   }
 }
 

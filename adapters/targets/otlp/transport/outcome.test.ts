@@ -7,7 +7,7 @@ import { deliveredOutcome, GRPC_NAMES, grpcOutcome, httpOutcome, retryAfter, sai
 import { partialSuccess, partialSuccessOfJson, statusDetails } from "./response.ts";
 
 const NOW_US = Date.UTC(2026, 10, 22, 12, 0, 0) * 1000;
-const http = (status: number, retry_after?: string): Outcome => httpOutcome(status, "", retry_after, NOW_US);
+const http = (status: number, retry_after?: string): Outcome => httpOutcome("metrics", status, "", retry_after, NOW_US);
 
 describe("OTLP outcomes", () => {
   test("any bytes are an answer or none: whole counts, waits within bounds, nothing thrown", () => {
@@ -22,7 +22,7 @@ describe("OTLP outcomes", () => {
         for (const told of [partialSuccess(bytes), partialSuccessOfJson("logs", bytes)]) {
           assert.ok(told === null || (Number.isInteger(told.rejected) && told.rejected >= 0));
         }
-        const outcome = grpcOutcome(14, "", statusDetails(bytes));
+        const outcome = grpcOutcome("metrics", 14, "", statusDetails(bytes));
         assert.ok(outcome.kind === "retry" && (outcome.wait_ms ?? 0) >= 0 && (outcome.wait_ms ?? 0) <= 3_600_000);
       }),
       { numRuns: 2000 },
@@ -42,7 +42,9 @@ describe("OTLP outcomes", () => {
   });
 
   test("gRPC codes: the specification's table, but credentials wait for a person", () => {
-    const kinds = Object.fromEntries(GRPC_NAMES.map((name, code) => [name, grpcOutcome(code, "", null).kind]));
+    const kinds = Object.fromEntries(
+      GRPC_NAMES.map((name, code) => [name, grpcOutcome("metrics", code, "", null).kind]),
+    );
     assert.deepEqual(kinds, {
       OK: "refused", // Never asked about; not a way to be delivered.
       CANCELLED: "retry",
@@ -56,28 +58,35 @@ describe("OTLP outcomes", () => {
       FAILED_PRECONDITION: "refused",
       ABORTED: "retry",
       OUT_OF_RANGE: "retry",
-      UNIMPLEMENTED: "refused",
+      UNIMPLEMENTED: "retry",
       INTERNAL: "refused",
       UNAVAILABLE: "retry",
       DATA_LOSS: "retry",
       UNAUTHENTICATED: "retry",
     });
-    assert.deepEqual(grpcOutcome(8, "slow down", { message: "", wait_ms: 1500 }), {
+    assert.deepEqual(grpcOutcome("metrics", 8, "slow down", { message: "", wait_ms: 1500 }), {
       kind: "retry",
       reason: "RESOURCE_EXHAUSTED: slow down",
       wait_ms: 1500,
     });
-    assert.match(grpcOutcome(16, "no token", null).reason ?? "", /^UNAUTHENTICATED: no token: check the credentials/);
-    assert.deepEqual(grpcOutcome(99, "", null), { kind: "refused", reason: "code 99" });
+    assert.match(
+      grpcOutcome("metrics", 16, "no token", null).reason ?? "",
+      /^UNAUTHENTICATED: no token: check the credentials/,
+    );
+    assert.deepEqual(grpcOutcome("metrics", 99, "", null), { kind: "refused", reason: "code 99" });
   });
 
-  test("HTTP: 429, 502, 503 and 504 are retried, 413 is split, credentials and redirects wait, the rest is refused", () => {
+  test("HTTP: 429, 502, 503 and 504 are retried, 413 is split, credentials, endpoints and redirects wait, the rest is refused", () => {
     const kinds = (...codes: number[]): string[] => [...new Set(codes.map((code) => http(code).kind))];
-    assert.deepEqual(kinds(429, 502, 503, 504, 401, 403, 301, 302, 307, 308), ["retry"]);
+    assert.deepEqual(kinds(429, 502, 503, 504, 401, 403, 301, 302, 307, 308, 404, 405), ["retry"]);
     assert.deepEqual(kinds(413), ["too_large"]);
-    assert.deepEqual(kinds(400, 404, 405, 408, 415, 422, 500, 501, 505), ["refused"]);
+    assert.deepEqual(kinds(400, 408, 415, 422, 500, 501, 505), ["refused"]);
     assert.match(http(403).reason ?? "", /check the credentials/);
     assert.match(http(302).reason ?? "", /check the endpoint/);
+    assert.match(http(404).reason ?? "", /check the endpoint/);
+    // A backend for metrics alone: its logs are refused, and the numbers go on.
+    assert.equal(httpOutcome("logs", 404, "", undefined, NOW_US).kind, "refused");
+    assert.equal(grpcOutcome("logs", 12, "", null).kind, "refused");
   });
 
   test("Retry-After: seconds, a date, nonsense, a date long ago, far too long", () => {

@@ -1,9 +1,10 @@
 /**
  * What an answer means for the batch, by the OTLP specification ('OTLP/gRPC Response', 'OTLP/HTTP
  * Response', 'Failures'), with what an agent that must not lose data makes of its silence:
- * wrong credentials and redirects wait for a person instead of dropping, too much is split.
+ * wrong credentials, endpoints and redirects wait for a person instead of dropping, too much is split.
  */
 import type { Outcome } from "../../../contract.ts";
+import type { Signal } from "../map/encode.ts";
 import type { PartialSuccess, StatusDetails } from "./response.ts";
 
 /** gRPC status codes by number (grpc/status.h). */
@@ -33,7 +34,16 @@ const MESSAGE_MAX = 200;
 /** A wait that somebody asks for is honoured up to here. */
 const WAIT_MAX_MS = 60 * 60 * 1000;
 
-export function grpcOutcome(code: number, message: string, details: StatusDetails | null): Outcome {
+/**
+ * Nobody takes OTLP metrics there: a mistyped endpoint, a proxy in front of nothing. Nobody has refused the
+ * data, so it waits for a person. Logs alone may well not be taken: many backends are for metrics only.
+ */
+const notThere = (signal: Signal, reason: string): Outcome =>
+  signal === "metrics"
+    ? { kind: "retry", reason: `${reason}: check the endpoint of this target` }
+    : { kind: "refused", reason };
+
+export function grpcOutcome(signal: Signal, code: number, message: string, details: StatusDetails | null): Outcome {
   const name = GRPC_NAMES[code] ?? `code ${code}`;
   const reason = said(name, message);
   const wait = details?.wait_ms ?? null;
@@ -42,11 +52,18 @@ export function grpcOutcome(code: number, message: string, details: StatusDetail
   }
   if (name === "RESOURCE_EXHAUSTED") return wait === null ? { kind: "too_large", reason } : retry(reason, wait);
   if (GRPC_RETRIED.has(name)) return retry(reason, wait);
+  if (name === "UNIMPLEMENTED") return notThere(signal, reason);
   return { kind: "refused", reason };
 }
 
 /** For any status but 2xx. */
-export function httpOutcome(status: number, message: string, retry_after: string | undefined, now_us: number): Outcome {
+export function httpOutcome(
+  signal: Signal,
+  status: number,
+  message: string,
+  retry_after: string | undefined,
+  now_us: number,
+): Outcome {
   const reason = said(`HTTP ${status}`, message);
   if (status === 401 || status === 403) {
     return { kind: "retry", reason: `${reason}: check the credentials (headers, tls) of this target` };
@@ -54,6 +71,7 @@ export function httpOutcome(status: number, message: string, retry_after: string
   if (status === 413) return { kind: "too_large", reason };
   if (HTTP_RETRIED.has(status)) return retry(reason, retryAfter(retry_after, now_us));
   // A redirect answers for another place (a login page, a moved receiver): nobody has refused the data.
+  if (status === 404 || status === 405) return notThere(signal, reason);
   if (status < 400) return { kind: "retry", reason: `${reason}: check the endpoint of this target` };
   return { kind: "refused", reason };
 }
