@@ -108,7 +108,7 @@ export class Link {
   static async #openWith(settings: LinkSettings, security: OPCUAClientOptions, signal: AbortSignal): Promise<Link> {
     const { peer, options, timeout_ms, clock } = settings;
     const link = new Link(settings, security);
-    const late = (): Error => fail("timeout", peer, `no answer within ${timeout_ms} ms while connecting`);
+    const late = (): Error => fail("connect_timeout", peer, `no answer within ${timeout_ms} ms while connecting`);
     try {
       await within(link.#client.connect(options.endpoint), timeout_ms, clock, late, signal);
       link.#creating = link.#createSession();
@@ -214,7 +214,8 @@ async function discover(settings: LinkSettings, common: OPCUAClientOptions, sign
   const client = OPCUAClient.create(common);
   let channel: ClientSecureChannelLayer | null = null;
   client.on("secure_channel_created", (created) => (channel = created));
-  const late = (): Error => fail("timeout", peer, `no answer within ${timeout_ms} ms while asking for its endpoints`);
+  const late = (): Error =>
+    fail("connect_timeout", peer, `no answer within ${timeout_ms} ms while asking for its endpoints`);
   try {
     await within(client.connect(options.endpoint), timeout_ms, clock, late, signal);
     const policy = SecurityPolicy[options.security];

@@ -379,7 +379,7 @@ describe("the link", () => {
       const since = performance.now();
       await assert.rejects(session.connect(soon), { code: "aborted" });
       assert.ok(performance.now() - since < 800, "an abort waits for nobody");
-      await assert.rejects(session.connect(idle), { code: "timeout" });
+      await assert.rejects(session.connect(idle), { code: "connect_timeout" });
       await eventually(() => dead.connections(), 0);
     } finally {
       await dead.close();

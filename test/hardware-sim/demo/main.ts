@@ -50,7 +50,21 @@ const program = new Command("npm start --")
   .action(demo);
 
 async function demo(options: Options): Promise<void> {
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort());
+  process.once("SIGTERM", () => stop.abort());
   const folder = await mkdtemp(join(tmpdir(), "lineside-demo-"));
+  try {
+    await demoIn(folder, options, stop);
+  } catch (error) {
+    // Ctrl-C while the plant starts ends the plant as well; that is no failure.
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function demoIn(folder: string, options: Options, stop: AbortController): Promise<void> {
   const say = (text: string): void => void (options.json === true || process.stdout.write(`${text}\n`));
   say("Starting the simulated plant: Modbus TCP, OPC UA and a serial line ...");
   const receiver = await startReceiver({ http_port: null });
@@ -64,9 +78,6 @@ async function demo(options: Options): Promise<void> {
   const log = createLog({ level: live ? "silent" : "warn", format: "pretty", redact: (text) => site.redact(text) });
   const agent = await Agent.start({ site, data_dir: options.data ?? join(folder, "data"), clock, log });
   say(`The agent runs${agent.url === null ? "" : `; ${agent.url}/metrics and /status tell more`}.`);
-  const stop = new AbortController();
-  process.once("SIGINT", () => stop.abort());
-  process.once("SIGTERM", () => stop.abort());
   child.once("exit", () => stop.abort());
   if (options.for !== undefined) void clock.sleep(options.for, stop.signal).then(() => stop.abort());
   const screen = new Screen(agent, site, receiver, child, stop);
@@ -79,7 +90,6 @@ async function demo(options: Options): Promise<void> {
   await receiver.stop();
   child.send("quit", () => undefined);
   child.disconnect();
-  await rm(folder, { recursive: true, force: true });
   if (options.json === true) process.stdout.write(`${JSON.stringify(summary)}\n`);
   else
     say(
