@@ -92,7 +92,7 @@ export const pointCommon = z.strictObject({
     .enum(["always", "change"])
     .optional()
     .describe(
-      "change: only when value or quality differ from the last reading. Default: change for text, always for the rest.",
+      "change: only when value or quality differ from the last reading, and every ten minutes. Default: change for text, always for the rest.",
     ),
   access: z.literal("read").default("read").describe("Points are read only."),
   source: z

@@ -27,6 +27,12 @@ test("rows that say nothing new are left out, by bits, text and quality", () => 
   assert.deepEqual(rows(7n, "x", bad("timeout")), [2], "what a bad row holds is no news");
   assert.deepEqual(rows(-2n, "b"), [0, 1, 2], "good again is news");
   assert.equal(changes.unchanged, 6);
+  frame.time_us += 600_000_000;
+  assert.deepEqual(rows(-2n, "b"), [0, 1, 2], "told again after ten minutes");
+  frame.time_us += 1_000_000;
+  assert.deepEqual(rows(-2n, "b"), [2]);
+  frame.time_us -= 3_600_000_000;
+  assert.deepEqual(rows(-2n, "b"), [0, 1, 2], "a clock that was set back silences nothing");
 });
 
 test("what is left of a frame keeps every bit of its values", () => {

@@ -3,6 +3,12 @@ import type { Device } from "#adapters/contract.ts";
 import { createFrame, type Frame } from "#adapters/frame.ts";
 import { isBad } from "#adapters/quality.ts";
 
+/**
+ * What has not changed is told again after so long: a target that is new, or lost the last change (a full
+ * journal, a refusal), comes to know it all the same.
+ */
+const AGAIN_US = 600_000_000;
+
 export class Changes {
   /** Per point: is it reported on change alone. */
   readonly #onChange: Uint8Array;
@@ -12,6 +18,8 @@ export class Changes {
   /** Two words a point: bits are compared, for a small negative int64 read as a double is not a number. */
   readonly #words: Int32Array;
   readonly #texts: (string | null)[];
+  /** When the point was last told. */
+  readonly #told_us: Float64Array;
   readonly any: boolean;
   /** Rows left out since the start. */
   unchanged = 0;
@@ -24,6 +32,7 @@ export class Changes {
     this.#seen = new Uint8Array(count);
     this.#quality = new Uint16Array(count);
     this.#words = new Int32Array(count * 2);
+    this.#told_us = new Float64Array(count);
     this.#texts = Array.from({ length: count }, () => null);
     for (const [index, point] of points.entries()) {
       const text = device.descriptor.series[index]?.value === "text";
@@ -61,8 +70,11 @@ export class Changes {
         (this.#text[point] === 1
           ? this.#texts[point] === text
           : this.#words[point * 2] === low && this.#words[point * 2 + 1] === high);
-      if (same) return false;
+      // A clock that was set back must not silence a point until it has caught up.
+      const since_us = frame.time_us - (this.#told_us[point] ?? 0);
+      if (same && since_us >= 0 && since_us < AGAIN_US) return false;
     }
+    this.#told_us[point] = frame.time_us;
     this.#seen[point] = 1;
     this.#quality[point] = quality;
     this.#words[point * 2] = low;
