@@ -33,4 +33,19 @@ describe("schedule", () => {
     assert.ok(Math.max(...counts.values()) <= 128);
     assert.equal(counts.size, 8);
   });
+
+  test("a timer that fires a little early does not start a slot twice", async () => {
+    // As Node's do: whole milliseconds, counted from the loop's own time, which stands a little back.
+    class Early extends VirtualClock {
+      override after(delay_ms: number, run: () => void): () => void {
+        return super.after(Math.max(1, Math.trunc(delay_ms) - 1), run);
+      }
+    }
+    const clock = new Early();
+    await clock.advance(0.7);
+    let runs = 0;
+    new Schedule(clock).add(100, () => runs++);
+    await clock.advance(1020);
+    assert.equal(runs, 10);
+  });
 });

@@ -68,22 +68,27 @@ class Wheel {
     };
   }
 
-  /** Sets the timer to the next slot that is due. Missed slots (a stalled process) are not made up for. */
-  #arm(): void {
+  /**
+   * Sets the timer to the first slot after now, and after `done_ms`. Missed slots (a stalled process) are
+   * not made up for.
+   */
+  #arm(done_ms = 0): void {
     this.#cancel?.();
     this.#cancel = null;
     if (this.#slots.length === 0) return;
     const now_ms = this.#clock.monotonic_ms();
     const spacing_ms = this.#every_ms / this.#slots.length;
-    // A timer may fire a fraction early: half a millisecond ahead counts as due already done.
-    const step = Math.floor((now_ms + 0.5) / spacing_ms) + 1;
+    // Half a millisecond ahead counts as there, for a multiple of a fraction is seldom exact.
+    const step = Math.floor((Math.max(now_ms, done_ms) + 0.5) / spacing_ms) + 1;
     this.#next = { at_ms: step * spacing_ms, slot: step % this.#slots.length };
     this.#cancel = this.#clock.after(Math.max(1, this.#next.at_ms - now_ms), () => this.#fire());
   }
 
   #fire(): void {
     const jobs = this.#slots[this.#next.slot] ?? [];
-    this.#arm();
+    // Node's timers count whole milliseconds from the loop's own time and may fire more than one early:
+    // the slot is done all the same, and must not come twice.
+    this.#arm(this.#next.at_ms);
     for (const run of jobs.slice()) run();
   }
 }
