@@ -195,7 +195,6 @@ export class Agent {
     await this.#collector.commit();
     await this.#journal.close();
     await this.#http?.close();
-    this.#figures.close();
   }
 
   status(): AgentStatus {

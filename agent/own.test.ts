@@ -36,7 +36,7 @@ const status: AgentStatus = {
     write_errors: 0,
     waiting: 0,
   },
-  process: { pid: 1, cpu_s: 0.5, rss_bytes: 100, uptime_s: 9, loop_delay_p99_s: 0.001 },
+  process: { pid: 1, cpu_s: 0.5, rss_bytes: 100, uptime_s: 9, loop_active_s: 0.25 },
 };
 
 describe("own figures", () => {

@@ -113,7 +113,8 @@ export function figuresOf(status: AgentStatus): Figure[] {
   add("process.cpu.time", "counter", "s", "CPU time of the agent.", own.cpu_s);
   add("process.memory.usage", "gauge", "By", "Resident memory of the agent.", own.rss_bytes);
   add("process.uptime", "gauge", "s", "Time since the agent started.", own.uptime_s);
-  add("nodejs.eventloop.delay.p99", "gauge", "s", "99th percentile of event loop delay.", own.loop_delay_p99_s);
+  const active = { "nodejs.eventloop.state": "active" };
+  add("nodejs.eventloop.time", "counter", "s", "Time that the event loop was at work.", own.loop_active_s, active);
   return figures;
 }
 

@@ -41,7 +41,8 @@ export interface AgentStatus {
     readonly cpu_s: number;
     readonly rss_bytes: number;
     readonly uptime_s: number;
-    readonly loop_delay_p99_s: number;
+    /** Time that the event loop was at work and not waiting. */
+    readonly loop_active_s: number;
   };
 }
 

@@ -11,7 +11,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ChildProcess } from "node:child_process";
 import type { Received } from "./end-to-end/collector.ts";
-import { type AgentTask, end, type FloorTask, type Measured, profileText, run, siteText, start } from "./end-to-end/setup.ts";
+import {
+  type AgentTask,
+  end,
+  type FloorTask,
+  type Measured,
+  profileText,
+  run,
+  siteText,
+  start,
+} from "./end-to-end/setup.ts";
 import { type Row, row } from "./stage.ts";
 
 const INTERVAL_MS = 1000;
@@ -31,7 +40,9 @@ interface Places {
 
 async function received(collector: ChildProcess): Promise<Received> {
   // What collector.ts sends.
-  const answer = new Promise<Received>((resolve) => collector.once("message", (message) => resolve(message as Received)));
+  const answer = new Promise<Received>((resolve) =>
+    collector.once("message", (message) => resolve(message as Received)),
+  );
   collector.send("totals");
   return await answer;
 }
@@ -62,10 +73,23 @@ interface Pace {
   readonly window_ms: number;
 }
 
-async function runFloor(places: Places, { measured, post_bytes }: Way, { every_ms, warm_ms, window_ms }: Pace): Promise<Measured> {
+async function runFloor(
+  places: Places,
+  { measured, post_bytes }: Way,
+  { every_ms, warm_ms, window_ms }: Pace,
+): Promise<Measured> {
   const { folder, ports, http_port } = places;
   const file_bytes = measured.journal_bytes / measured.readings;
-  const task: FloorTask = { folder, ports, receiver_port: http_port, interval_ms: every_ms, file_bytes, post_bytes, warm_ms, window_ms };
+  const task: FloorTask = {
+    folder,
+    ports,
+    receiver_port: http_port,
+    interval_ms: every_ms,
+    file_bytes,
+    post_bytes,
+    warm_ms,
+    window_ms,
+  };
   return await run("floor.ts", task);
 }
 
@@ -76,19 +100,35 @@ const rate = ({ readings, elapsed_ms }: Measured): number => (readings / elapsed
 function check(name: string, { bad, overruns, readings, delivered }: Measured): void {
   const missing = readings - delivered;
   if (bad === 0 && overruns === 0 && missing < 2 * readings * (INTERVAL_MS / WINDOW_MS)) return;
-  throw new Error(`${name}: ${readings} readings, ${bad} without a value, ${overruns} polls skipped, ${missing} not delivered`);
+  throw new Error(
+    `${name}: ${readings} readings, ${bad} without a value, ${overruns} polls skipped, ${missing} not delivered`,
+  );
 }
 
-async function atOneHertz(places: Places, name: string, label: string, otlp: string): Promise<{ rows: Row[]; way: Way }> {
+async function atOneHertz(
+  places: Places,
+  name: string,
+  label: string,
+  otlp: string,
+): Promise<{ rows: Row[]; way: Way }> {
   const way = await runAgent(places, name, otlp, { every_ms: INTERVAL_MS, warm_ms: WARM_MS, window_ms: WINDOW_MS });
   check(label, way.measured);
-  const floor = await runFloor(places, way, { every_ms: INTERVAL_MS, warm_ms: INTERVAL_MS, window_ms: FLOOR_WINDOW_MS });
+  const floor = await runFloor(places, way, {
+    every_ms: INTERVAL_MS,
+    warm_ms: INTERVAL_MS,
+    window_ms: FLOOR_WINDOW_MS,
+  });
   const { measured } = way;
   const rows = [
     row(`${label}: CPU`, cpu(measured), "us/reading", cpu(floor)),
     row(`${label}: anonymous RSS`, measured.anonymous_mb, "MB", floor.anonymous_mb),
     row(`${label}: journal bytes`, measured.journal_bytes / measured.readings, "bytes/reading", null),
-    row(`${label}: device bytes`, measured.device_bytes / measured.readings, "bytes/reading", floor.device_bytes / floor.readings),
+    row(
+      `${label}: device bytes`,
+      measured.device_bytes / measured.readings,
+      "bytes/reading",
+      floor.device_bytes / floor.readings,
+    ),
     row(`${label}: sent bytes`, way.post_bytes, "bytes/reading", null),
   ];
   return { rows, way };
@@ -100,7 +140,12 @@ async function saturated(places: Places, way: Way, otlp: string): Promise<Row[]>
   const floor = await runFloor(places, way, { every_ms: 0, warm_ms: 500, window_ms: SATURATED_MS / 2 });
   return [
     row("saturated, HTTP + zstd: read", rate(measured), "readings/s", rate(floor)),
-    row("saturated, HTTP + zstd: delivered", (measured.delivered / measured.elapsed_ms) * 1000, "readings/s", rate(floor)),
+    row(
+      "saturated, HTTP + zstd: delivered",
+      (measured.delivered / measured.elapsed_ms) * 1000,
+      "readings/s",
+      rate(floor),
+    ),
     row("saturated, HTTP + zstd: CPU", cpu(measured), "us/reading", cpu(floor)),
   ];
 }

@@ -84,12 +84,20 @@ export function deviceBytes(): number {
 }
 
 /** A process of this folder, and the first thing that it says. */
-export async function start<First>(file: string, args: readonly string[]): Promise<{ child: ChildProcess; first: First }> {
-  const child = fork(join(import.meta.dirname, file), args, { execArgv: [], stdio: ["ignore", "inherit", "inherit", "ipc"] });
+export async function start<First>(
+  file: string,
+  args: readonly string[],
+): Promise<{ child: ChildProcess; first: First }> {
+  const child = fork(join(import.meta.dirname, file), args, {
+    execArgv: [],
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
   const first = await new Promise<First>((resolve, reject) => {
     // What our own file sends.
     child.once("message", (message) => resolve(message as First));
-    child.once("exit", (code, signal) => reject(new Error(`${file} ended with ${code ?? signal} before it said anything`)));
+    child.once("exit", (code, signal) =>
+      reject(new Error(`${file} ended with ${code ?? signal} before it said anything`)),
+    );
   });
   return { child, first };
 }
