@@ -14,9 +14,11 @@ import { RESPONSE_BYTES_MAX, type Sent, type TlsFiles, type Transport } from "./
 
 const gzip = promisify(zlib.gzip);
 const zstd = promisify(zlib.zstdCompress);
+/** What comes out at once: 10,000 readings fit, so that nothing has to be joined. */
+const CHUNK_BYTES = 64 * 1024;
 /** Level 1 with all the memory: 189 ns a point instead of 344 (reference figures), for nearly the same size. */
-const GZIP = { level: 1, memLevel: 9 } as const;
-const ZSTD = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 } } as const;
+const GZIP = { level: 1, memLevel: 9, chunkSize: CHUNK_BYTES } as const;
+const ZSTD = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: CHUNK_BYTES } as const;
 
 export interface HttpOptions {
   readonly clock: Clock;
