@@ -107,6 +107,21 @@ describe("journal payloads", () => {
     assert.ok(writer.size < 40, `${writer.size} bytes`);
   });
 
+  test("a payload may stand anywhere in memory", () => {
+    const frame = createFrame(Uint32Array.of(5, 6, 7));
+    frame.doubles.set([1.5, -2.5, 3.25]);
+    const writer = new BatchWriter();
+    writer.lost(1);
+    writer.frame(1, frame);
+    const { payload } = writer.finish();
+    for (let offset = 0; offset < 9; offset++) {
+      const memory = new Uint8Array(payload.length + 16);
+      memory.set(payload, offset);
+      const decoded = decodePayload(memory.subarray(offset, offset + payload.length), () => descriptor);
+      assert.deepEqual([...(decoded.frames[0]?.frame.doubles ?? [])], [1.5, -2.5, 3.25], `offset ${offset}`);
+    }
+  });
+
   test("damage is an error, never a reading", () => {
     const frame = createFrame(Uint32Array.of(0, 1, 2));
     const writer = new BatchWriter();

@@ -11,6 +11,8 @@
  *
  * Numbers without a width are LEB128 varints, texts are a varint length and UTF-8, everything wider
  * is little-endian. A column that says nothing (all good, no times of the device's own) is left out.
+ * Before the first column of eight bytes a row stand zeros, so that it begins at a multiple of eight in
+ * the body: a reader looks at these columns where they are.
  */
 export const VERSION = 1;
 export const HEADER_BYTES = 8;
@@ -36,6 +38,9 @@ export const STARTS = 16;
 export const TEXTS = 32;
 /** Eight bytes a row: f64 or i64, as the series says. Left out where no row has a value. */
 export const VALUES = 64;
+
+/** The bytes of a column of eight bytes a row begin at a multiple of this. */
+export const COLUMN_ALIGNMENT = 8;
 
 /** Bodies below this gain nothing from compression. */
 export const COMPRESS_BYTES_MIN = 256;

@@ -1,4 +1,7 @@
-/** Decodes journal payloads into batches: columns are copied once, so that they are aligned and live on. */
+/**
+ * Decodes journal payloads into batches. Nothing is copied: the columns of a frame are views of the
+ * decompressed body, or of tables that all frames share. A decoded frame is therefore only read.
+ */
 import { type Descriptor, type Event, LinesideError } from "#adapters/contract.ts";
 import type { Frame } from "#adapters/frame.ts";
 import { GOOD, type Quality, qualityOf, type QualityClass } from "#adapters/quality.ts";
@@ -54,21 +57,12 @@ function readFrame(reader: Reader, qualities: readonly Quality[]): Frame {
   if (rows > layout.BODY_BYTES_MAX) fail("too many rows");
   const flags = reader.byte();
   const time_us = reader.double();
-  const points = new Uint32Array(rows);
-  if (flags & layout.POINTS_RUN) {
-    const first = reader.varint();
-    for (let row = 0; row < rows; row++) points[row] = first + row;
-  } else {
-    for (let row = 0; row < rows; row++) points[row] = reader.varint();
-  }
-  const quality = new Uint16Array(rows);
-  if (flags & layout.QUALITY_SAME) quality.fill(qualities[reader.varint()] ?? fail("unknown quality"));
-  if (flags & layout.QUALITY_ROWS) {
-    for (let row = 0; row < rows; row++) quality[row] = qualities[reader.varint()] ?? fail("unknown quality");
-  }
-  const times_us = flags & layout.TIMES ? new Float64Array(reader.column(rows)) : null;
-  const starts_us = flags & layout.STARTS ? new Float64Array(reader.column(rows)) : null;
-  const memory = flags & layout.VALUES ? reader.column(rows) : new ArrayBuffer(rows * 8);
+  const points = readPoints(reader, rows, flags);
+  const quality = readQuality(reader, rows, flags, qualities);
+  if (flags & (layout.TIMES | layout.STARTS | layout.VALUES)) reader.align();
+  const times_us = flags & layout.TIMES ? reader.column(rows) : null;
+  const starts_us = flags & layout.STARTS ? reader.column(rows) : null;
+  const doubles = flags & layout.VALUES ? reader.column(rows) : new Float64Array(rows);
   let texts: (string | null)[] | null = null;
   if (flags & layout.TEXTS) {
     texts = [];
@@ -80,15 +74,47 @@ function readFrame(reader: Reader, qualities: readonly Quality[]): Frame {
   return {
     points,
     count: rows,
-    doubles: new Float64Array(memory),
-    ints: new BigInt64Array(memory),
-    words: new Int32Array(memory),
+    doubles,
+    ints: new BigInt64Array(doubles.buffer, doubles.byteOffset, rows),
+    words: new Int32Array(doubles.buffer, doubles.byteOffset, rows * 2),
     quality,
     time_us,
     times_us,
     starts_us,
     texts,
   };
+}
+
+/** 0, 1, 2, ... and a quality that is GOOD everywhere: most frames show a stretch of these. */
+let run = new Uint32Array();
+let good = new Uint16Array();
+/** Beyond this a frame gets columns of its own. */
+const SHARED_ROWS_MAX = 64 * 1024;
+
+function readPoints(reader: Reader, rows: number, flags: number): Uint32Array {
+  if ((flags & layout.POINTS_RUN) === 0) {
+    const points = new Uint32Array(rows);
+    for (let row = 0; row < rows; row++) points[row] = reader.varint();
+    return points;
+  }
+  const first = reader.varint();
+  if (first + rows > SHARED_ROWS_MAX) return Uint32Array.from({ length: rows }, (_, row) => first + row);
+  if (first + rows > run.length) run = Uint32Array.from({ length: 2 * (first + rows) }, (_, point) => point);
+  return run.subarray(first, first + rows);
+}
+
+function readQuality(reader: Reader, rows: number, flags: number, qualities: readonly Quality[]): Uint16Array {
+  if (flags & layout.QUALITY_SAME) {
+    return new Uint16Array(rows).fill(qualities[reader.varint()] ?? fail("unknown quality"));
+  }
+  if (flags & layout.QUALITY_ROWS) {
+    const quality = new Uint16Array(rows);
+    for (let row = 0; row < rows; row++) quality[row] = qualities[reader.varint()] ?? fail("unknown quality");
+    return quality;
+  }
+  if (rows > SHARED_ROWS_MAX) return new Uint16Array(rows);
+  if (rows > good.length) good = new Uint16Array(2 * rows);
+  return good.subarray(0, rows);
 }
 
 function bodyOf(payload: Uint8Array): Buffer {
@@ -105,10 +131,11 @@ function bodyOf(payload: Uint8Array): Buffer {
     codec === layout.CODEC_PLAIN
       ? content
       : codec === layout.CODEC_ZSTD
-        ? zstdDecompressSync(content, { maxOutputLength: Math.max(length, 1) })
+        ? zstdDecompressSync(content, { maxOutputLength: Math.max(length, 1), chunkSize: Math.max(length, 64) })
         : fail(`unknown codec ${codec}`);
   if (body.length !== length) fail("length differs");
-  return body;
+  // Views of eight bytes a row need their place in memory to be aligned; a plain body stands anywhere.
+  return body.byteOffset % layout.COLUMN_ALIGNMENT === 0 ? body : Buffer.from(Uint8Array.from(body).buffer);
 }
 
 function fail(what: string): never {
@@ -157,13 +184,17 @@ class Reader {
     return text;
   }
 
-  /** Eight bytes a row, copied so that typed arrays over them are aligned. */
-  column(rows: number): ArrayBuffer {
+  /** To where a column begins. */
+  align(): void {
+    this.#at = Math.ceil(this.#at / layout.COLUMN_ALIGNMENT) * layout.COLUMN_ALIGNMENT;
+  }
+
+  /** Eight bytes a row. */
+  column(rows: number): Float64Array {
     this.#need(rows * 8);
-    const memory = new ArrayBuffer(rows * 8);
-    new Uint8Array(memory).set(this.#bytes.subarray(this.#at, this.#at + rows * 8));
+    const column = new Float64Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#at, rows);
     this.#at += rows * 8;
-    return memory;
+    return column;
   }
 
   #need(bytes: number): void {

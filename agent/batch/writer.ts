@@ -38,7 +38,7 @@ export class BatchWriter {
     const { flags, same } = this.#columns(frame);
     this.#references.add(descriptor);
     this.#weight += rows;
-    // Fixed part, and at most: 5 + 2 bytes for points and quality, 8 for each of values, times, starts.
+    // Fixed part with its alignment, and at most: 5 + 2 bytes for points and quality, 8 for each of values, times, starts.
     this.#reserve(64 + rows * 31);
     this.#byte(layout.BLOCK_FRAME);
     this.#varint(descriptor);
@@ -51,6 +51,7 @@ export class BatchWriter {
     if (flags & layout.QUALITY_ROWS) {
       for (let row = 0; row < rows; row++) this.#varint(this.#qualities.get(frame.quality[row] ?? 0) ?? 0);
     }
+    if (flags & (layout.TIMES | layout.STARTS | layout.VALUES)) this.#align();
     if (frame.times_us !== null) this.#column(frame.times_us, rows);
     if (frame.starts_us !== null) this.#column(frame.starts_us, rows);
     if (flags & layout.VALUES) this.#column(frame.doubles, rows);
@@ -137,6 +138,11 @@ export class BatchWriter {
     this.#string(reason);
   }
 
+  /** The header has eight bytes, so that a place in the buffer is aligned as the place in the body is. */
+  #align(): void {
+    while (this.#at % layout.COLUMN_ALIGNMENT !== 0) this.#byte(0);
+  }
+
   #column(values: Float64Array, rows: number): void {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, rows * 8);
     this.#bytes.set(bytes, this.#at);
@@ -187,6 +193,8 @@ export class BatchWriter {
   }
 }
 
+/** Output comes in pieces of `chunkSize`: one that is large enough saves joining them. Half is plenty for readings. */
 function compress(body: Uint8Array): Buffer {
-  return zstdCompressSync(body, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+  const params = { [constants.ZSTD_c_compressionLevel]: 1 };
+  return zstdCompressSync(body, { params, chunkSize: body.length >> 1 });
 }
