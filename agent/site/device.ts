@@ -4,7 +4,7 @@
  *   profile ─resolve(facts)─▶ behaviour ─┐   points ─only, except─┐
  *   site file: section ──────────────────┴▶ options   site points ┴▶ points ─▶ SiteDevice
  */
-import type { Attributes } from "#adapters/contract.ts";
+import type { Attributes, Descriptor } from "#adapters/contract.ts";
 import { sources } from "#adapters/registry.ts";
 import { checkEvery, checkUnits } from "#profiles/checks/common.ts";
 import { checkPoints } from "#profiles/checks/points.ts";
@@ -33,6 +33,8 @@ export interface DeviceContext {
   readonly report: Report;
   /** Attributes of the gateway, the site and the host: every resource has them. */
   readonly resource: Attributes;
+  /** Points of the devices before, by their fingerprint: machines of one model share them in memory. */
+  readonly shared: Map<string, Pick<SiteDevice, "points"> & Pick<Descriptor, "series">>;
 }
 
 /** What could be made of a device, whole or not; the checks between devices work on it. */
@@ -74,14 +76,18 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
   if (profile === null) warnManualNumbers(compiled.checked, report);
   if (head === undefined || options === null || report.failed) return { ...built, options };
 
-  const { checked } = compiled;
-  const points = checked.map(({ point }) => point);
+  const wholePoints = compiled.checked.map(({ point }) => point);
+  const sameAs = fingerprintOf({ protocol, points: wholePoints });
+  const known = context.shared.get(sameAs);
+  const points = known?.points ?? wholePoints;
+  const series = known?.series ?? wholePoints.map((point) => seriesOf(protocol, point));
+  context.shared.set(sameAs, { points, series });
   const descriptor = {
     device: head.id,
     source: protocol,
     resource: resourceOf(head, profile, versions, context),
     scope: profile === null ? { name: "site", version: "" } : { name: profile.name, version: profile.version },
-    series: checked.map(({ point }) => seriesOf(protocol, point)),
+    series,
   };
   const device: SiteDevice = {
     id: head.id,
@@ -90,7 +96,8 @@ export async function buildDevice(data: DataMap, at: At, context: DeviceContext)
     options,
     points,
     descriptor,
-    fingerprint: fingerprintOf({ protocol, options, points, descriptor }),
+    // Series follow from points.
+    fingerprint: fingerprintOf({ options, points: sameAs, descriptor: { ...descriptor, series: [] } }),
     place: { file: at.file.name, ...lineAndColumn(at) },
   };
   return { ...built, options, device };

@@ -15,7 +15,7 @@ import { type Data, type DataMap, isDataMap, keyAt, parseYaml, selfOf, valueAt }
 import { dirname } from "node:path";
 import { checkFiles, checkIds, checkSharing, checkTargetNames } from "./between.ts";
 import type { AgentSettings, LoadedSite, Site, SiteContext, SiteTarget } from "./contract.ts";
-import { type BuiltDevice, buildDevice, hierarchyOf } from "./device.ts";
+import { type BuiltDevice, buildDevice, type DeviceContext, hierarchyOf } from "./device.ts";
 import { agentSchema, gatewaySchema, topSchema } from "./schema.ts";
 import { Secrets } from "./secrets.ts";
 import { buildTarget } from "./target.ts";
@@ -83,8 +83,8 @@ async function buildSite(data: DataMap, { profiles, report, resource, secrets }:
     report,
   );
   const built: BuiltDevice[] = [];
-  for (const { item, at } of items)
-    built.push(await buildDevice(item, at, { profiles, report, resource: gatewayResource }));
+  const context: DeviceContext = { profiles, report, resource: gatewayResource, shared: new Map() };
+  for (const { item, at } of items) built.push(await buildDevice(item, at, context));
   checkSharing(built, report);
 
   // A misspelt section is told as an unknown key already.
