@@ -1,5 +1,5 @@
 /**
- * What the series of a device become in OTLP, apart from any encoding. Derived once a descriptor.
+ * What the series of a device become in OTLP, apart from any encoding. Derived once a list of series.
  *
  *   gauge             Gauge
  *   counter           Sum, cumulative, monotonic where the device only counts up; carries a start time
@@ -57,10 +57,19 @@ export interface Shape {
   readonly series: readonly SeriesShape[];
 }
 
-export function shapeOf(descriptor: Descriptor): Shape {
+/** Devices of one model share their series, and so what becomes of them. */
+const shapes = new WeakMap<Descriptor["series"], Shape>();
+
+export function shapeOf({ series }: Descriptor): Shape {
+  let shape = shapes.get(series);
+  if (shape === undefined) shapes.set(series, (shape = shapeOfSeries(series)));
+  return shape;
+}
+
+function shapeOfSeries(all: Descriptor["series"]): Shape {
   const metrics: MetricShape[] = [];
   const index_of = new Map<string, number>();
-  const series = descriptor.series.map((one): SeriesShape => {
+  const series = all.map((one): SeriesShape => {
     if (one.value === "text") {
       return { metric: -1, start: false, int: false, members: [one.attributes], states: null };
     }

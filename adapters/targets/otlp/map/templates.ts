@@ -158,9 +158,14 @@ interface PointTemplate {
   readonly form: number;
 }
 
-/** One NumberDataPoint as an element of `data_points`, with tag and length. */
+/** Every template is written here, and copied to where it stays. */
+const body = new Writer(256);
+const whole = new Writer(256);
+
+/** One NumberDataPoint as an element of `data_points`, with tag and length. Its bytes are lent until the next one. */
 function pointTemplate(attributes: Attributes, start: boolean, int: boolean, bad: boolean): PointTemplate {
-  const body = new Writer(256);
+  body.reset();
+  whole.reset();
   const hole = (tag: number): void => {
     body.byte(tag);
     body.raw(EIGHT);
@@ -173,10 +178,9 @@ function pointTemplate(attributes: Attributes, start: boolean, int: boolean, bad
   body.attributes(POINT.attributes, attributes);
   if (bad) body.varint(POINT.flags, NO_RECORDED_VALUE);
 
-  const whole = new Writer(body.length + 8);
   whole.bytes(DATA.points, body.view());
   const form = (bad ? 0 : FORM_VALUE) | (start ? FORM_START : 0);
-  return { bytes: whole.copy(), time_at: time_at + whole.length - body.length, form };
+  return { bytes: whole.view(), time_at: time_at + whole.length - body.length, form };
 }
 
 /** The Resource and InstrumentationScope fields of an entry, with tag and length. */
