@@ -41,12 +41,15 @@ export function siteText({ ports, otlp, every_ms }: SiteOptions): string {
 export interface Task {
   readonly ports: readonly number[];
   readonly folder: string;
+  /** In the time of the process's own clock, where it has one. */
   readonly warm_ms: number;
   readonly window_ms: number;
 }
 
 export interface AgentTask extends Task {
   readonly site: string;
+  /** How much faster its clock is while it warms up. */
+  readonly speed: number;
 }
 
 export interface FloorTask extends Task {
