@@ -16,6 +16,13 @@ var ROOT = path.join(__dirname, "..", "..");
 /* package.json's engines.node, such as ">=24.20.0 <26": [first allowed version], first refused major. */
 var ENGINES = /^>=(\d+)\.(\d+)\.(\d+) <(\d+)$/;
 
+/*
+ * How a Node that we start runs the agent. V8 lets its young generation grow with the machine's memory, to
+ * 130 MB and more on 16 GB, after a start that made much garbage; 4 MB halves: no CPU was lost by them
+ * (docs/performance.md).
+ */
+var NODE_FLAGS = ["--max-semi-space-size=4"];
+
 function numbers(version) {
   return version.replace(/^v/, "").split(".").map(Number);
 }
@@ -97,7 +104,14 @@ function factsOf(root) {
   };
 }
 
-module.exports = { ROOT: ROOT, advice: advice, compare: compare, factsOf: factsOf, nodeOfLockfile: nodeOfLockfile };
+module.exports = {
+  ROOT: ROOT,
+  NODE_FLAGS: NODE_FLAGS,
+  advice: advice,
+  compare: compare,
+  factsOf: factsOf,
+  nodeOfLockfile: nodeOfLockfile,
+};
 
 if (require.main === module) {
   var text = advice(factsOf(ROOT));

@@ -26,7 +26,9 @@ if (text === null) {
   }
   void import("./main.ts");
 } else if (facts.installed && node !== null && node !== process.execPath) {
-  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" });
+  const child = spawn(node, [...guard.NODE_FLAGS, fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: "inherit",
+  });
   // Ctrl-C reaches the child by itself (one process group); a second SIGINT would read as impatience.
   process.on("SIGINT", () => {});
   for (const signal of ["SIGTERM", "SIGHUP", "SIGUSR2"]) process.on(signal, () => child.kill(signal));

@@ -36,8 +36,10 @@ describe("systemd unit", () => {
   test("starts the command that this repository has", () => {
     const start = /^ExecStart=(.*)$/m.exec(readFileSync(UNIT, "utf8"))?.[1]?.split(" ") ?? [];
     const { bin } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { bin: { lineside: string } };
-    assert.deepEqual(start.slice(0, 3), [
+    assert.deepEqual(start.slice(0, 4), [
       "/opt/lineside/node_modules/.bin/node",
+      // As guard.cjs has it.
+      "--max-semi-space-size=4",
       resolve("/opt/lineside", bin.lineside),
       "run",
     ]);

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import guard from "#agent/cli/guard.cjs";
 
 export const DEVICES = 80;
 /** Holding registers of a device: as many as one request may ask for, each a reading. */
@@ -86,13 +87,13 @@ export function deviceBytes(): number {
   return Number(/^write_bytes: (\d+)$/m.exec(readFileSync("/proc/self/io", "utf8"))?.[1] ?? Number.NaN);
 }
 
-/** A process of this folder, and the first thing that it says. */
+/** A process of this folder, run as the agent is, and the first thing that it says. */
 export async function start<First>(
   file: string,
   args: readonly string[],
 ): Promise<{ child: ChildProcess; first: First }> {
   const child = fork(join(import.meta.dirname, file), args, {
-    execArgv: [],
+    execArgv: guard.NODE_FLAGS,
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
   const first = await new Promise<First>((resolve, reject) => {
