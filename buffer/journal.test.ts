@@ -12,7 +12,9 @@ import {
   weightOf,
 } from "#test/buffer/journals.ts";
 import { JournalError } from "./contract.ts";
-import { diskBytes } from "./level-store.ts";
+import { openJournal } from "./journal.ts";
+import { createLevelStore, diskBytes } from "./level-store.ts";
+import type { Store } from "./store.ts";
 
 const MIB = 1024 * 1024;
 const code = (expected: string) => (error: unknown) => error instanceof JournalError && error.code === expected;
@@ -175,6 +177,37 @@ describe("reopening", () => {
     assert.deepEqual(replayed, range(after + 1, 60));
     assert.equal(journal.describe(Buffer.from("series")), id, "the description came along");
     await journal.close();
+  });
+
+  test("a backlog is not held in memory: few of its segments are open, while it grows and while it is read", async (t) => {
+    const dir = await temporaryDirectory(t);
+    const store = createLevelStore(dir);
+    let open = 0;
+    let most = 0;
+    const counting: Store = {
+      ...store,
+      async openSegment(name, options) {
+        const segment = await store.openSegment(name, options);
+        most = Math.max(most, ++open);
+        return { ...segment, close: async () => (open--, await segment.close()) };
+      },
+    };
+    const options = {
+      dir,
+      limit_bytes: 64 * MIB,
+      segment_bytes: 32 * 1024,
+      tail_bytes: 1024,
+      onLoss: async () => null,
+    };
+    const journal = await openJournal(options, counting);
+    const cursor = await journal.cursor("a", { from: "start" });
+    for (const id of range(1, 100)) await journal.commit({ entries: [numbered(id, 8000)] });
+    assert.ok(journal.stats().segments > 20);
+    assert.ok(most <= 4, `${most} were open while it grew`);
+    assert.deepEqual(await drain(cursor, { bytes_max: 16_000, entries_max: 2 }), range(1, 100));
+    assert.ok(most <= 4, `${most} were open while it was read`);
+    await journal.close();
+    assert.equal(open, 0);
   });
 
   test("one process at a time, and the error says what to do", async (t) => {

@@ -109,6 +109,11 @@ export class Segments {
     });
   }
 
+  /** Closes what nobody reads, but for the newest ones: a backlog must not be held in memory. */
+  async rest(): Promise<void> {
+    await this.#alone(() => this.#closeIdle());
+  }
+
   /** Closes a segment that must not be written any more; whoever reads it opens it again. */
   async retire(segment: Segment): Promise<void> {
     await this.#alone(() => this.#close(segment));

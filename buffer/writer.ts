@@ -146,6 +146,7 @@ export class Writer {
     this.#active = null;
     this.#segments.release(active.segment);
     active.segment.bytes = await this.#store.segmentBytes(active.segment.name);
+    await this.#segments.rest();
   }
 
   /** After a failed write. Part of it may be in the file: behind the segment's end it is never looked at. */
