@@ -7,6 +7,7 @@
  */
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
+import { constants, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks";
 import { pino } from "pino";
 import { Agent } from "#agent/agent.ts";
 import { siteContext } from "#agent/cli/site.ts";
@@ -26,6 +27,14 @@ const nowhere = await open("/dev/null", "w");
 const log = pino({ level: "info" }, pino.destination({ fd: nowhere.fd, sync: true }));
 const agent = await Agent.start({ site, data_dir, clock, log });
 
+let collections = 0;
+// Entries of type gc have the kind of collection as their detail.
+const isMajor = (entry: PerformanceEntry & { readonly detail?: unknown }): boolean =>
+  (entry.detail as { kind: number }).kind === constants.NODE_PERFORMANCE_GC_MAJOR;
+new PerformanceObserver((list) => {
+  collections += list.getEntries().filter(isMajor).length;
+}).observe({ entryTypes: ["gc"] });
+
 function figures() {
   const { sources, targets, journal, devices } = agent.status();
   const { user, system } = process.cpuUsage();
@@ -35,6 +44,7 @@ function figures() {
     journal_bytes: journal.commit_bytes,
     overruns: devices.reduce((sum, one) => sum + one.overruns, 0),
     bad: devices.reduce((sum, one) => sum + one.bad, 0),
+    collections,
     device_bytes: deviceBytes(),
     cpu_us: user + system,
     elapsed_ms: performance.now(),

@@ -106,5 +106,6 @@ await report({
   device_bytes: deviceBytes() - before.device_bytes,
   overruns: 0,
   bad: 0,
+  collections: 0,
 } satisfies Measured);
 process.exit();

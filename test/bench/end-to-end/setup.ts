@@ -75,6 +75,8 @@ export interface Measured {
   /** Polls that found the one before still under way, and readings without a value. */
   readonly overruns: number;
   readonly bad: number;
+  /** Major garbage collections: a window of some seconds has one or none. */
+  readonly collections: number;
 }
 
 /** Memory of the process that is no file's: what goal 9 of the performance reference is about. */
